@@ -1,0 +1,181 @@
+"""How fast the library is here, beside the plain way to do the same: `make bench`.
+
+    python benchmarks/run.py [--json]
+
+Both sides of a ratio run in turn in this process, on the CPU. Two clocks are read: the
+wall's, and the process's own, which other processes hardly change but which does not
+see a wait for memory. What counts is the ratio; images a second belong to this machine
+alone. A test holds what both sides compute equal.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # also where the package is not installed
+
+import loops  # noqa: E402
+
+from saccade_lib import glimpse, session  # noqa: E402
+from saccade_lib.data import door  # noqa: E402
+from saccade_lib.data.digits import Canvases  # noqa: E402
+from saccade_lib.models import baselines  # noqa: E402
+from saccade_lib.runs import find  # noqa: E402
+from saccade_lib.runs.experiment import build  # noqa: E402
+
+PAPER = "variational-saccading"
+LARGE = 2528
+
+
+@dataclass
+class Side:
+    """One way to do a thing: its name, a call, and the images that a call handles."""
+
+    name: str
+    call: Callable[[], object]
+    images: int
+
+
+def measure(*sides: Side, repeats: int = 3) -> list[dict]:
+    """Images a second of each way by both clocks, and their ratios to the last way."""
+    for side in sides:
+        side.call()
+    taken: list[list[tuple[float, float]]] = [[] for _ in sides]
+    for _ in range(repeats):
+        for side, times in zip(sides, taken, strict=True):
+            times.append(seconds(side.call))
+    found = [{"name": side.name} for side in sides]
+    for k, clock in enumerate(("wall", "cpu")):
+        rates = [
+            side.images / statistics.median(pair[k] for pair in times)
+            for side, times in zip(sides, taken, strict=True)
+        ]
+        for way, rate in zip(found, rates, strict=True):
+            way[f"images_per_{clock}_second"] = rate
+            way[f"{clock}_ratio"] = rate / rates[-1]
+    return found
+
+
+def seconds(call: Callable[[], object], least: float = 0.05) -> tuple[float, float]:
+    """Wall and CPU seconds of a call, repeated until the clock has much to count."""
+    calls, wall, cpu = 0, time.perf_counter(), time.process_time()
+    while time.process_time() - cpu < least:
+        call()
+        calls += 1
+    return (time.perf_counter() - wall) / calls, (time.process_time() - cpu) / calls
+
+
+def synthesis(pack: door.Pack) -> list[dict]:
+    """Canvases of 100 x 100 from layouts that are functions of their index."""
+    stream = Canvases(pack, "identification")
+    index = torch.arange(1000)
+    return measure(
+        Side("batched", lambda: stream.batch(index), 1000),
+        Side("image by image", lambda: loops.compose(stream, 0, 50), 50),
+    )
+
+
+def large_synthesis(pack: door.Pack) -> list[dict]:
+    """Canvases of 2528 x 2528: composed at that size, or enlarged from 100 x 100."""
+    index = torch.arange(2)
+    true = Canvases(pack, "identification", side=LARGE)
+    enlarged = Canvases(pack, "identification", enlarge=LARGE)
+    return measure(
+        Side("small digits, true detail", lambda: true.batch(index), 2),
+        Side("enlarged, as in the paper", lambda: enlarged.batch(index), 2),
+    )
+
+
+def crops() -> list[dict]:
+    """Four crops of 24 x 24 from each of 128 images of 100 x 100."""
+    image, location = torch.rand(128, 1, 100, 100), torch.rand(128, 4, 2) - 0.5
+    return measure(
+        Side("one call", lambda: glimpse.crop(image, location, 0.4, 24), 128),
+        Side("crop by crop", lambda: loops.crops(image, location, 0.4, 24), 128),
+    )
+
+
+def gradients() -> list[dict]:
+    """Forward and backward through four crops of 2528 x 2528 images, batch 2."""
+    image = torch.rand(2, 1, LARGE, LARGE)
+    location = (torch.rand(2, 4, 2) - 0.5).requires_grad_()
+
+    def backward(cut: Callable, picture: Tensor) -> None:
+        cut(picture, location, 0.1, 24).sum().backward()
+        location.grad = picture.grad = None
+
+    wanting = image.clone().requires_grad_()
+    return measure(
+        Side("image detached", lambda: backward(glimpse.crop, image), 2),
+        Side("gradient into it", lambda: backward(loops.attached, wanting), 2),
+    )
+
+
+def training(pack: door.Pack) -> list[dict]:
+    """One step at 100 x 100, batch 16: loss, backward pass and optimiser."""
+    runs = {
+        "saccading, standard": find(PAPER, "saccading-identification--standard--0"),
+        "ResNet-18, width 16": find(PAPER, "resnet18-identification--standard--0"),
+    }
+    models = {name: build(run.experiment, 0) for name, run in runs.items()}
+    models["ResNet-18, width 64"] = baselines.FullImage(baselines.Config(classes=55))
+    batch = Canvases(pack, "identification").batch(torch.arange(16))
+    sides = []
+    for name, model in models.items():
+        optimiser = torch.optim.AdamW(model.train().parameters())
+        sides.append(Side(name, partial(step, model, optimiser, batch), 16))
+    return measure(*sides)
+
+
+def step(model: torch.nn.Module, optimiser, batch: dict) -> None:
+    optimiser.zero_grad(set_to_none=True)
+    model.loss(batch | {"progress": 0.0}).total.backward()
+    optimiser.step()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", action="store_true")
+    as_json = parser.parse_args().json
+    torch.manual_seed(0)
+    pack = door.mnist(quiet=as_json)
+    parts = {
+        "digits on 100x100": partial(synthesis, pack),
+        "digits on 2528x2528": partial(large_synthesis, pack),
+        "four crops of 100x100": crops,
+        "crops of 2528x2528, with backward": gradients,
+        "one training step at 100x100": partial(training, pack),
+    }
+    found = {}
+    for name, part in parts.items():
+        found[name] = part()
+        if not as_json:
+            _show(name, found[name])
+    if as_json:
+        where = {"hardware": session.hardware("cpu"), "versions": session.versions()}
+        print(json.dumps(where | {"data": pack.source, "found": found}, indent=1))
+    return 0
+
+
+def _show(name: str, ways: list[dict]) -> None:
+    print(f"\n{name:34}{'images/s':>11}{'ratio':>8}{'images/CPU s':>15}{'ratio':>8}")
+    for way in ways:
+        line = f"  {way['name']:32}"
+        for clock, width in (("wall", 11), ("cpu", 15)):
+            line += f"{way[f'images_per_{clock}_second']:{width},.0f}"
+            line += f"{way[f'{clock}_ratio']:8.1f}"
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

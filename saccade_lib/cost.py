@@ -1,0 +1,76 @@
+"""What a model costs: parameters, multiplications, memory, time."""
+
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from saccade_lib.train import synchronise
+
+MIB = 2**20
+
+
+def parameters(model: nn.Module) -> int:
+    """Number of trainable numbers."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def multiplications(run: Callable[[], object]) -> int:
+    """Multiply-adds of the convolutions and matrix products that a call makes.
+
+    torch counts two operations a multiply-add; this is half its count. Not counted:
+    `grid_sample`, normalisations, activations, and `nn.LSTM` on the CPU, whose fused
+    kernel torch does not see (an `nn.LSTMCell` is seen).
+    """
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops() // 2
+
+
+def saved_activations(run: Callable[[], object], model: nn.Module) -> int:
+    """Bytes that autograd keeps for the backward pass of a call, weights excluded.
+
+    Each storage counts once, however many tensors view it. Works on any device, and
+    is exact where the device's own peak also holds workspaces and fragments.
+    """
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    seen: dict[int, int] = {}
+    alive = []  # a freed storage's address may be used again
+
+    def note(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            seen[storage.data_ptr()] = storage.nbytes()
+            alive.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        result = run()
+    del result
+    return sum(seen.values())
+
+
+def peak_device_memory(run: Callable[[], object], device: torch.device) -> int | None:
+    """Peak bytes that torch allocates on a GPU during a call; None on a CPU."""
+    if device.type != "cuda":
+        return None
+    torch.cuda.reset_peak_memory_stats(device)
+    run()
+    synchronise(device)
+    return torch.cuda.max_memory_allocated(device)
+
+
+def seconds(run: Callable[[], object], device: torch.device, repeats: int = 5) -> float:
+    """Median wall time of a call, after one call to warm up."""
+    run()
+    times = []
+    for _ in range(repeats):
+        synchronise(device)
+        start = time.perf_counter()
+        run()
+        synchronise(device)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)

@@ -1,0 +1,1 @@
+"""One file a model family, each readable top to bottom in its paper's order."""

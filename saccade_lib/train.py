@@ -132,9 +132,8 @@ def fit(
     state = _State(asdict(schedule) | {"seed": seed, "watch": watch})
     if folder is not None:
         state.resume(Path(folder), model, optimiser)
-    bar = tqdm(
-        total=schedule.steps, initial=state.step, disable=not progress, leave=False
-    )
+    quiet = {} if progress else {"disable": True}  # else $TQDM_DISABLE decides
+    bar = tqdm(total=schedule.steps, initial=state.step, leave=False, **quiet)
     saved = time.monotonic()
     while state.step < schedule.steps:
         clock = time.perf_counter()

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "notebooks" / "assignments").glob("*.ipynb"))
 CELL_SECONDS = 10
 
-# Ten submissions are graded before the first of these tests can say anything.
+# A class of eleven is graded before the first of these tests can say anything.
 pytestmark = pytest.mark.timeout(900)
 
 
@@ -111,6 +111,9 @@ def rows(root, copy, tmp_path_factory):
             copy, right[0], "os.kill(os.getpid(), signal.SIGKILL)"
         ),
         "tampered": tampered(copy),
+        "no metadata": nbformat.v4.new_notebook(
+            cells=[nbformat.v4.new_code_cell(c.source) for c in copy.cells]
+        ),
     }
     folder = tmp_path_factory.mktemp("class")
     for student, notebook in submissions.items():
@@ -139,6 +142,7 @@ def rows(root, copy, tmp_path_factory):
         ("hangs", 0, f"a cell ran longer than {CELL_SECONDS} s"),
         ("kernel killed", 0, "the kernel died"),
         ("tampered", 0, "AssertionError"),
+        ("no metadata", 0, "start again from a fresh copy"),
         ("empty", 0, "no toy.ipynb in the student's folder"),
         ("misnamed", 0, "there is toy (1).ipynb"),
         ("damaged", 0, "toy.ipynb is not a readable notebook"),
@@ -151,7 +155,7 @@ def test_each_submission_gets_its_points_and_a_message(rows, student, score, mes
 
 
 def test_there_is_a_row_for_each_student_and_no_other(rows):
-    assert len(rows) == 10
+    assert len(rows) == 11
     columns = ["student", "assignment", "score", "max_score", "message"]
     assert all(list(row) == columns for row in rows.values())
     assert {row["assignment"] for row in rows.values()} == {"toy"}

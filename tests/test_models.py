@@ -23,6 +23,7 @@ SMALL = Config(
     classes=10, proxy=8, glimpses=3, size=8, scale=(0.5, 0.5), features=16, hidden=12
 )
 LEARNED = replace(SMALL, scale=(0.2, 0.8))
+CODE = replace(LEARNED, posterior="dense", window="code")
 
 
 def model_of(config=SMALL, **changes):
@@ -48,18 +49,31 @@ def untied(model):
 # -------------------------------------------------------------------------- objective
 
 
-def by_hand(model, x, label):
+def watched(model):
+    """A list that will hold where the pointer of each glimpse points."""
+    pointed = []
+    if model.config.posterior == "pointer":
+        model.point.register_forward_hook(lambda part, given, z: pointed.append(z))
+    return pointed
+
+
+def by_hand(model, x, label, pointed):
     """The three sums of eq. 5 a batch, with torch's own distributions: nats, (B,)."""
     cfg = model.config
     c = F.interpolate(x, (cfg.proxy,) * 2, mode="bilinear", antialias=True)
-    seen = model.read_proxy(c)
+    seen, _ = model.read_proxy(c)
     h = torch.zeros_like(seen)
     memory = [(h, h), (h, h)]
     log_p, kl, features = 0.0, 0.0, 0.0
-    for _ in range(cfg.glimpses):
+    for t in range(cfg.glimpses):
         p, q = model.prior(h), model.posterior(torch.cat((seen, h), 1))
         prior = dist.Normal(p[:, :3], (p[:, 3:] / 2).exp())
-        posterior = dist.Normal(q[:, :3], (q[:, 3:] / 2).exp())
+        mean, variance = q[:, :3], q[:, 3:].exp()
+        if cfg.sigma_max:
+            variance = cfg.sigma_max**2 / (1 + 1 / variance)
+        if pointed:
+            mean = torch.cat((mean[:, :1], mean[:, 1:] + pointed[t]), 1)
+        posterior = dist.Normal(mean, variance.sqrt())
         z = posterior.mean + posterior.stddev * torch.randn(len(x), 3, dtype=x.dtype)
         place = model.read_place(z)
         guess = model.decode(torch.cat((place, h), 1)).sigmoid()
@@ -90,14 +104,23 @@ def _cut(x, z, cfg):
     return F.grid_sample(x, grid, align_corners=False)
 
 
-@pytest.mark.parametrize("config", [SMALL, LEARNED], ids=["fixed s", "learned s"])
+@pytest.mark.parametrize(
+    "config",
+    [
+        SMALL,
+        LEARNED,
+        replace(LEARNED, posterior="dense"),
+        replace(SMALL, sigma=0.3, sigma_max=0.35),
+    ],
+    ids=["fixed s", "learned s", "dense", "bounded sigma"],
+)
 def test_the_sum_is_equation_5(config):
     model, batch = untied(model_of(config, objective="sum")), batch_of()
-    x = batch["image"].double()
+    x, pointed = batch["image"].double(), watched(model)
     torch.manual_seed(7)
     terms = model.loss(batch | {"image": x}).terms
     torch.manual_seed(7)
-    log_y, log_c, kl = by_hand(model, x, batch["label"])
+    log_y, log_c, kl = by_hand(model, x, batch["label"], pointed)
     bound = (log_y + log_c - kl).mean()
     assert terms.keys() == {"class", "reconstruction", "kl"}
     for name, wanted in (("class", -log_y), ("reconstruction", -log_c), ("kl", kl)):
@@ -109,11 +132,11 @@ def test_the_sum_is_equation_5(config):
 def test_the_other_objectives_are_made_of_the_same_sums(objective):
     model = untied(model_of(LEARNED, objective=objective))
     cfg, batch = model.config, batch_of()
-    x = batch["image"].double()
+    x, pointed = batch["image"].double(), watched(model)
     torch.manual_seed(7)
     loss = model.loss(batch | {"image": x})
     torch.manual_seed(7)
-    log_y, log_c, kl = (v.mean() for v in by_hand(model, x, batch["label"]))
+    log_y, log_c, kl = (v.mean() for v in by_hand(model, x, batch["label"], pointed))
     T = cfg.glimpses
     if objective == "weighted":
         wanted = -log_y - cfg.reconstruction_weight * log_c / T
@@ -152,7 +175,7 @@ def test_an_unused_scale_costs_no_kl(config, free):
 
 @pytest.mark.parametrize(
     "config",
-    [SMALL, LEARNED, replace(LEARNED, window="code")],
+    [SMALL, LEARNED, CODE],
     ids=["fixed s", "learned s", "released code's window"],
 )
 def test_gradients_pass_from_crops_to_z(config):
@@ -168,7 +191,8 @@ def test_gradients_pass_from_crops_to_z(config):
 
 def test_the_losss_gradient_is_pathwise():
     """Through sampling, window, crop and classifier, against finite differences."""
-    model, batch = untied(model_of(LEARNED, objective="sum")), batch_of()
+    dense = replace(LEARNED, posterior="dense", objective="sum")
+    model, batch = untied(model_of(dense)), batch_of()
     batch["image"] = batch["image"].double()
     bias = model.posterior[-1].bias
 
@@ -204,7 +228,8 @@ def test_bounded_windows_never_leave_the_image(config, huge):
 
 
 def test_the_released_codes_window_may_leave_the_image():
-    location, scale = model_of(window="code").window(torch.tensor([[[0.0, 4.0, -2.0]]]))
+    model = model_of(CODE, scale=(0.5, 0.5))
+    location, scale = model.window(torch.tensor([[[0.0, 4.0, -2.0]]]))
     assert location.tolist() == [[[-2.0, 1.0]]] and scale.tolist() == [[0.5]]
 
 
@@ -231,7 +256,7 @@ def test_windows_narrow_on_schedule():
 
 
 def test_exploring_ends_on_schedule():
-    model = model_of(explore=0.5).train()
+    model = model_of(explore=0.5, posterior="dense").train()
     with torch.no_grad():
         model.posterior[-1].weight.zero_()
         model.posterior[-1].bias[1:3] = 4.0  # the posterior looks into one corner
@@ -346,8 +371,10 @@ SWITCHES = [
     {"objective": "sum"},
     {"objective": "product"},
     {"kl_reading": "code"},
-    {"window": "code"},
-    {"window": "code", "scale": (0.1, 0.9)},
+    {"posterior": "dense"},
+    {"posterior": "dense", "window": "code"},
+    {"posterior": "dense", "window": "code", "scale": (0.1, 0.9)},
+    {"sigma_max": 0.6},
     {"state_in_classifier": True},
     {"fixed_variance": 0.6},
     {"scale": (0.2, 0.8)},
@@ -377,6 +404,39 @@ def test_every_switch_trains(change):
             assert parameter.grad is not None and parameter.grad.isfinite().all(), name
 
 
+@pytest.mark.parametrize("changes", [{}, {"sigma": 0.25, "sigma_max": 0.35}])
+def test_training_starts_with_the_sigma_asked_for(changes):
+    model = model_of(**changes)
+    sigma = float(model.loss(batch_of(8)).metrics["sigma"].detach())
+    assert sigma == pytest.approx(model.config.sigma, rel=0.05)
+
+
+def test_a_bound_of_sigma_holds():
+    model = model_of(sigma=0.25, sigma_max=0.35)
+    with torch.no_grad():
+        model.posterior[-1].bias[3:] = 50.0
+    assert model.loss(batch_of(8)).metrics["sigma"] <= 0.35 + 1e-6
+
+
+@pytest.mark.parametrize(
+    "config", [replace(SMALL, proxy=32), replace(LEARNED, proxy=32)]
+)
+def test_a_pointer_sets_the_window_on_what_it_attends_to(config):
+    point = model_of(config).point
+    n = point.places.shape[-1]
+    reach = torch.tensor([[0.6]])
+    with torch.no_grad():
+        point.query.weight.zero_()
+        point.query.bias.zero_()
+        point.own.zero_()[:, 0] = 1.0
+    for row, column in ((n // 2, n // 2), (n // 2, n // 2 - 2), (n // 2 + 1, n // 2)):
+        keys = torch.zeros(1, 16, n * n)
+        keys[0, 0, row * n + column] = 100.0
+        z = point(t=0, state=torch.zeros(1, 24), keys=keys, reach=reach)
+        cell = torch.tensor([[column, row]]) * 2 + 1.0
+        torch.testing.assert_close(torch.tanh(z) * reach, cell / n - 1)
+
+
 def test_a_fixed_variance_is_the_posteriors():
     model = model_of(fixed_variance=0.6)
     assert float(model.loss(batch_of()).metrics["sigma"]) == pytest.approx(0.6**0.5)
@@ -390,6 +450,9 @@ def test_a_fixed_variance_is_the_posteriors():
         ({"places": "corner"}, "places must be one of learned, random.*'corner'"),
         ({"encoder": "large"}, "encoder must be one of small, residual, got 'large'"),
         ({"kl_reading": "x"}, "kl_reading must be one of gaussian, code, got 'x'"),
+        ({"posterior": "x"}, "posterior must be one of pointer, dense, got 'x'"),
+        ({"window": "code"}, "window 'code' has no inverse .*use 'dense'"),
+        ({"sigma_max": 0.5}, r"sigma 0\.5 is not below 0\.5"),
         ({"size": 7}, "size must be even, got 7"),
         ({"scale": (0.5, 0.2)}, r"scale must be 0 < smallest .*\(0\.5, 0\.2\)"),
         ({"scale": (0.0, 0.5)}, "scale must be"),

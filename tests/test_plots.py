@@ -227,6 +227,16 @@ def test_gallery_takes_one_scale_for_all():
     assert widths == {30.0}
 
 
+def test_pictures_stand_side_by_side_at_their_own_sizes():
+    small, large = torch.rand(1, 12, 12), torch.rand(3, 30, 60)
+    fig = plots.pictures([small, large], ["proxy", "image"])
+    assert [ax.get_title() for ax in fig.axes] == ["proxy", "image"]
+    shapes = [ax.images[0].get_array().shape[:2] for ax in fig.axes]
+    assert shapes == [(12, 12), (30, 60)]
+    with pytest.raises(ValueError, match="2 images, but 1 titles"):
+        plots.pictures([small, large], ["proxy"])
+
+
 def test_figures_are_opaque_white_small_and_let_go_in_any_style(tmp_path):
     images, locations, scales = example(B=4, T=4, H=100, W=100)
     images = (images > 0.9).float()

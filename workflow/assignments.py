@@ -268,8 +268,9 @@ def reason(log):
         return f"stopped: a cell ran longer than {cell_seconds()} s{which}"
     if "DeadKernelError" in log:
         return "the kernel died while a cell ran"
-    last = [line for line in log.splitlines() if re.match(r"\w[\w.]*(Error|Exc)", line)]
-    return f"nbgrader could not grade it: {last[-1] if last else 'no reason given'}"
+    found = re.findall(r"^\s*(\w[\w.]*(?:Error|Exception)\b.*)", log, re.M)
+    last = f" ({found[-1]})" if found else ""
+    return f"nbgrader could not grade it{last}: start again from a fresh copy"
 
 
 def errors(notebook):
@@ -300,9 +301,9 @@ def grade_one(folder, name, base, points):
     try:
         score, message = autograde(find(folder, name), name, base)
     except AssignmentError as error:
-        score, message = 0, str(error)
+        score, message = 0.0, str(error)
     except Exception as error:  # one student's file must not cost the others theirs
-        score, message = 0, f"not graded: {type(error).__name__}: {error}"
+        score, message = 0.0, f"not graded: {type(error).__name__}: {error}"
     row = Row(one_line(folder.name), name, score, points, one_line(message))
     print(f"{row.student}  {name}  {score:g} / {points:g}  {row.message}", flush=True)
     return row

@@ -200,31 +200,41 @@ class Pointer(nn.Module):
 
     A dense network must learn for each position anew how a digit there moves the
     place; attention learns it once for all. The keys know their coordinates, so that
-    "the leftmost digit" is as easy to ask for as "a digit".
+    "the leftmost digit" is as easy to ask for as "a digit". Before training, the first
+    two keys are the coordinates and glimpse t asks for its own direction: the windows
+    start spread over the image instead of on top of each other.
     """
 
-    def __init__(self, side: int, hidden: int, keys: int = 16):
+    def __init__(self, side: int, hidden: int, glimpses: int, keys: int = 16):
         super().__init__()
         i = glimpse.pixel_centres(side)  # (n,)
         y, x = torch.meshgrid(i, i, indexing="ij")
         self.register_buffer("places", torch.stack((x, y)))  # (2, n, n)
         self.key = nn.Conv2d(32 + 2, keys, 1)
         self.query = nn.Linear(2 * hidden, keys)
+        angle = (torch.arange(glimpses) + 0.5) * 2 * math.pi / glimpses
+        self.own = nn.Parameter(torch.zeros(glimpses, keys))  # query of each glimpse
+        with torch.no_grad():
+            self.own[:, 0], self.own[:, 1] = angle.sin(), angle.cos()
+            self.key.weight[:2] = 0
+            self.key.weight[0, -2] = self.key.weight[1, -1] = 3.0
 
     def keys(self, f: Tensor) -> Tensor:
         """Keys ``(B, K, n * n)`` of the map ``(B, 32, n, n)``."""
         places = self.places.expand(len(f), -1, -1, -1)  # (B, 2, n, n)
         return self.key(torch.cat((f, places.to(f.dtype)), dim=1)).flatten(2)
 
-    def forward(self, state: Tensor, keys: Tensor, reach: Tensor) -> Tensor:
+    def forward(self, t: int, state: Tensor, keys: Tensor, reach: Tensor) -> Tensor:
         """z_{1,2}, ``(B, 2)``, whose window is centred where the attention points.
 
         Args:
+            t: number of the glimpse, from 0.
             state: ``(B, 2N)``, what asks.
             keys: ``(B, K, n * n)``.
             reach: ``(B, 1)``, largest location of a window that stays inside: 1 - s.
         """
-        scores = torch.bmm(self.query(state)[:, None], keys)[:, 0]  # (B, n * n)
+        query = self.query(state) + self.own[t]  # (B, K)
+        scores = torch.bmm(query[:, None], keys)[:, 0]  # (B, n * n)
         weights = torch.softmax(scores.float(), dim=1)  # (B, n * n)
         location = self.places.flatten(1) / reach[..., None]  # (B, 2, n * n)
         z = torch.atanh(location.clamp(-0.97, 0.97))  # inverse of `window`
@@ -319,9 +329,9 @@ class VariationalSaccading(nn.Module):
         if config.places == "learned":
             self._build_vrnn(config)
         seen = Fe + config.hidden if config.state_in_classifier else Fe
-        # No batch norm here: the sums of sampled and of mean places differ in spread.
         self.classify = nn.Sequential(  # theta_y
             nn.Linear(seen, Fe),
+            nn.BatchNorm1d(Fe),
             nn.ReLU(inplace=True),
             nn.Linear(Fe, config.classes),
         )
@@ -334,7 +344,7 @@ class VariationalSaccading(nn.Module):
         residual = config.encoder == "residual"
         self.read_proxy = ProxyNet(C, config.proxy, N, residual)  # phi_c
         if config.posterior == "pointer":
-            self.point = Pointer(self.read_proxy.side, N)
+            self.point = Pointer(self.read_proxy.side, N, config.glimpses)
         self.read_place = nn.Sequential(nn.Linear(3, N), nn.ELU())  # phi_z
         self.prior = perceptron(N, N, 6)
         self.posterior = perceptron(2 * N, N, 6)
@@ -358,14 +368,14 @@ class VariationalSaccading(nn.Module):
         h = torch.zeros_like(seen)  # (B, N)
         memory = [(h, h) for _ in self.recur]
         steps = []
-        for _ in range(self.config.glimpses):
+        for t in range(self.config.glimpses):
             mu_p, sigma_p = _gaussian(self.prior(h))  # (B, 3)
             state = torch.cat((seen, h), dim=1)  # (B, 2N)
             v = self.posterior(state)  # (B, 6)
             mu_q, sigma_q = _gaussian(v, self.config.sigma_max)  # (B, 3)
             if pointing:
                 reach = 1 - self._scale(mu_q[:, :1])  # (B, 1)
-                mu_q = mu_q + F.pad(self.point(state, keys, reach), (1, 0))  # (B, 3)
+                mu_q = mu_q + F.pad(self.point(t, state, keys, reach), (1, 0))  # (B, 3)
             if self.config.fixed_variance is not None:
                 sigma_q = torch.full_like(mu_q, self.config.fixed_variance**0.5)
             z = mu_q + sigma_q * torch.randn_like(mu_q) if sample else mu_q  # (B, 3)

@@ -22,20 +22,21 @@ SINGLE = Config(
     sigma_max=0.35,
 )
 
-# Table 1 on a CPU: windows start wide, so that recognition is learned at once, and
-# close to little more than a digit, so that in the end looking decides.
+# Table 1 on a CPU: windows start wide and anywhere, so that recognition is learned at
+# once, and close to little more than a digit, so that in the end looking decides.
 SMALL = Config(
     classes=55,
-    glimpses=2,
+    glimpses=4,
     size=24,
     scale=(0.7, 0.7),
     narrow_to=0.32,
-    narrow_during=(0.1, 0.5),
-    sigma=0.25,
-    sigma_max=0.35,
+    narrow_during=(0.2, 0.7),
+    sigma=0.15,
+    sigma_max=0.3,
+    explore=0.2,
 )
 SMALL_STEPS = Schedule(
-    steps=8_000, batch=128, rate=3e-3, validate_every=500, choose_after=0.5
+    steps=6_000, batch=128, rate=3e-3, validate_every=500, choose_after=0.7
 )
 
 # Table 1 at the paper's size: the released code's encoders and latent width.
@@ -45,7 +46,7 @@ LARGE_STEPS = Schedule(
     batch=160,
     rate=1e-3,
     validate_every=750,
-    choose_after=0.5,
+    choose_after=0.7,
     precision="bfloat16",
 )
 
@@ -64,8 +65,8 @@ def table_1(task: str, classes: int) -> dict[str, dict[str, Experiment]]:
     )
     saccading = {"quick": quick, "standard": small, "paper": large}
     rows = {f"saccading-{task}": saccading}
-    for places, glimpses in (("random", 2), ("centre", 1), ("oracle", 2)):
-        # The centre seen twice is the centre seen once.
+    for places, glimpses in (("random", 4), ("centre", 1), ("oracle", 2)):
+        # The centre seen four times is the centre seen once; a digit likewise.
         rows[f"{places}-{task}"] = {
             profile: replace(
                 run,
@@ -97,7 +98,7 @@ def table_1(task: str, classes: int) -> dict[str, dict[str, Experiment]]:
         "standard": Experiment(
             task,
             baselines.ProxyConfig(classes, width=16),
-            Schedule(steps=4_000, batch=128, rate=2e-3),
+            Schedule(steps=3_000, batch=128, rate=2e-3),
         ),
     }
     return rows

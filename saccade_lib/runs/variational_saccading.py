@@ -30,13 +30,13 @@ SMALL = Config(
     size=24,
     scale=(0.7, 0.7),
     narrow_to=0.32,
-    narrow_during=(0.2, 0.7),
+    narrow_during=(0.2, 0.65),
     sigma=0.15,
     sigma_max=0.3,
     explore=0.2,
 )
 SMALL_STEPS = Schedule(
-    steps=6_000, batch=128, rate=3e-3, validate_every=500, choose_after=0.7
+    steps=5_000, batch=128, rate=3e-3, validate_every=250, choose_after=0.65
 )
 
 # Table 1 at the paper's size: the released code's encoders and latent width.
@@ -46,7 +46,7 @@ LARGE_STEPS = Schedule(
     batch=160,
     rate=1e-3,
     validate_every=750,
-    choose_after=0.7,
+    choose_after=0.65,
     precision="bfloat16",
 )
 

@@ -28,8 +28,8 @@ def crop(
     Variational Saccading, eq. 6: the sampling point of crop pixel ``(i, j)``, both in
     [-1, 1], is ``(s i + x, s j + y)``; the value there is bilinear (appendix 7.2).
     Gradients flow to ``location`` and ``scale``, never to ``image``: with an image
-    that requires a gradient torch would scatter into all of its pixels, which at
-    2528 x 2528 is some two hundred times slower.
+    that requires a gradient torch would scatter into all of its pixels, which on large
+    images costs far more than the crops themselves (`make bench`).
 
     Args:
         image: ``(B, C, H, W)``, floats.
@@ -129,10 +129,11 @@ def downsample(image: Tensor, side: int) -> Tensor:
     Returns:
         ``(B, C, side, side)``.
     """
-    if image.dim() != 4 or min(image.shape[-2:]) < side:
+    wrong = image.dim() != 4 or not image.is_floating_point()
+    if wrong or min(image.shape[-2:]) < side:
         raise ValueError(
-            f"expected images (B, C, H, W) of at least {side} pixels a side, got "
-            f"{tuple(image.shape)}"
+            f"expected float images (B, C, H, W) of at least {side} pixels a side, got "
+            f"{image.dtype} of shape {tuple(image.shape)}"
         )
     # Whole-number averaging first: torch's antialiased filter is slow on huge images.
     factor = min(image.shape[-2:]) // (4 * side)
@@ -147,6 +148,8 @@ def checked(images: Tensor, channels: int) -> Tensor:
         raise ValueError(
             f"expected images (B, {channels}, H, W), got {tuple(images.shape)}"
         )
+    if not images.numel():
+        raise ValueError("the batch of images is empty")
     low, high = float(images.min()), float(images.max())
     if not (low >= 0 and high <= 1):
         raise ValueError(
@@ -196,6 +199,8 @@ def _check(image, location, scale, size, outside) -> Tensor:
         raise ValueError(
             f"location must be (B, T, 2) with B = {B}, got {tuple(location.shape)}"
         )
+    if not location.is_floating_point():
+        raise ValueError(f"location must be floating point, got {location.dtype}")
     if size < 1:
         raise ValueError(f"size must be at least one pixel, got {size}")
     if outside not in ("error", "zeros"):

@@ -71,6 +71,8 @@ class Canvases:
             raise ValueError(f"unknown task {self.task!r}: one of {', '.join(DIGITS)}")
         if self.split not in SPLITS:
             raise ValueError(f"unknown split {self.split!r}: one of {SPLITS}")
+        if self.seed < 0:
+            raise ValueError(f"seed must not be negative, got {self.seed}")
         # With three times the room a second digit always finds a free place.
         needed = (1 if DIGITS[self.task] == 1 else 3) * self.digit
         if self.side < needed:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from saccade_lib import glimpse
-from saccade_lib.train import Loss
+from saccade_lib.train import Loss, evaluating
 
 
 @dataclass(frozen=True)
@@ -111,10 +111,8 @@ class _Classifier(nn.Module):
         self, images: Tensor, sample: bool = False, batch: dict | None = None
     ) -> Prediction:
         """Classify ``(B, C, H, W)`` images; nothing is sampled, no batch is needed."""
-        training = self.training
-        self.eval()
-        logits = self(self.checked(images))
-        self.train(training)
+        with evaluating(self):
+            logits = self(self.checked(images))
         return Prediction(logits.softmax(dim=1))
 
     def checked(self, images: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from saccade_lib import glimpse
-from saccade_lib.train import Loss
+from saccade_lib.train import Loss, evaluating
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,9 @@ class Config:
         product_kl, product_unit: KL weight of ``"product"`` and the constant by which
             the product is divided, so that usual learning rates hold.
         kl_reading: ``"gaussian"``; or ``"code"``, which samples with the network's v as
-            a log-variance but hands exp(v / 2) to the KL as if it were softplus'd: the
-            released code's inconsistency in a form that stays finite.
+            a log-variance but takes softplus(v) for the standard deviation in the KL:
+            the released code's inconsistency, in a form that stays positive. It needs
+            a learned, unbounded sigma.
         window: ``"bounded"`` keeps windows inside the image; ``"code"`` uses the
             released code's unbounded offset -s z, and may leave it.
         state_in_classifier: concatenate h_i to each crop's features (released code):
@@ -102,6 +103,13 @@ class Config:
         _one_of("places", self.places, ("learned", "random", "centre", "oracle"))
         if self.size % 2:
             raise ValueError(f"size must be even, got {self.size}")
+        if self.kl_reading == "code" and (self.sigma_max or self.fixed_variance):
+            raise ValueError("kl_reading 'code' needs a learned, unbounded sigma")
+        start, end = self.narrow_during
+        if not 0 <= start < end <= 1:
+            raise ValueError(
+                f"narrow_during must be 0 <= start < end <= 1: {start, end}"
+            )
         if self.window == "code" and self.posterior == "pointer":
             raise ValueError("window 'code' has no inverse to point with: use 'dense'")
         if self.sigma_max is not None and not self.sigma < self.sigma_max:
@@ -170,29 +178,31 @@ def convolve(inputs: int, outputs: int, kernel: int, stride: int) -> list[nn.Mod
 class ProxyNet(nn.Module):
     """phi_c: the proxy as one feature vector, and as a map that keeps *where*."""
 
-    def __init__(self, channels: int, side: int, features: int, residual: bool):
+    def __init__(self, config: Config):
         super().__init__()
-        stride = 2 if side > 16 else 1
-        self.trunk = nn.Sequential(
-            *convolve(channels, 16, 5, 2),  # (B, 16, J/2, J/2)
-            *convolve(16, 32, 3, stride),  # (B, 32, n, n)
-            *convolve(32, 32, 3, 1),
-        )
-        n = self.trunk(torch.zeros(2, channels, side, side)).shape[-1]
-        self.side = n
-        self.residual = residual
-        self.head = nn.Sequential(
-            *convolve(32, 32, 3, 2),  # (B, 32, n/2, n/2)
-            nn.Flatten(),
-            nn.Linear(32 * ((n + 1) // 2) ** 2, features),
-            nn.ReLU(inplace=True),
-        )
-        if residual:
-            self.head = ResidualNet(channels, features)
+        C, N = config.channels, config.hidden
+        stride = 2 if config.proxy > 16 else 1
+        half = (config.proxy + 1) // 2
+        self.side = n = (half + stride - 1) // stride
+        self.trunk = None
+        if config.encoder == "small" or config.posterior == "pointer":
+            self.trunk = nn.Sequential(
+                *convolve(C, 16, 5, 2),  # (B, 16, J/2, J/2)
+                *convolve(16, 32, 3, stride),  # (B, 32, n, n)
+                *convolve(32, 32, 3, 1),
+            )
+        self.whole = ResidualNet(C, N) if config.encoder == "residual" else None
+        if self.whole is None:
+            self.head = nn.Sequential(
+                *convolve(32, 32, 3, 2),  # (B, 32, n/2, n/2)
+                nn.Flatten(),
+                nn.Linear(32 * ((n + 1) // 2) ** 2, N),
+                nn.ReLU(inplace=True),
+            )
 
-    def forward(self, c: Tensor) -> tuple[Tensor, Tensor]:
-        f = self.trunk(c)  # (B, 32, n, n)
-        return self.head(c if self.residual else f), f
+    def forward(self, c: Tensor) -> tuple[Tensor, Tensor | None]:
+        f = None if self.trunk is None else self.trunk(c)  # (B, 32, n, n)
+        return self.head(f) if self.whole is None else self.whole(c), f
 
 
 class Pointer(nn.Module):
@@ -236,7 +246,9 @@ class Pointer(nn.Module):
         query = self.query(state) + self.own[t]  # (B, K)
         scores = torch.bmm(query[:, None], keys)[:, 0]  # (B, n * n)
         weights = torch.softmax(scores.float(), dim=1)  # (B, n * n)
-        location = self.places.flatten(1) / reach[..., None]  # (B, 2, n * n)
+        # A window as wide as the image cannot move: any finite z will do.
+        reach = reach[..., None].clamp(min=1e-6)  # (B, 1, 1)
+        location = self.places.flatten(1) / reach  # (B, 2, n * n)
         z = torch.atanh(location.clamp(-0.97, 0.97))  # inverse of `window`
         return (weights[:, None] * z).sum(dim=2)
 
@@ -341,8 +353,7 @@ class VariationalSaccading(nn.Module):
 
     def _build_vrnn(self, config: Config) -> None:
         C, N = config.channels, config.hidden
-        residual = config.encoder == "residual"
-        self.read_proxy = ProxyNet(C, config.proxy, N, residual)  # phi_c
+        self.read_proxy = ProxyNet(config)  # phi_c
         if config.posterior == "pointer":
             self.point = Pointer(self.read_proxy.side, N, config.glimpses)
         self.read_place = nn.Sequential(nn.Linear(3, N), nn.ELU())  # phi_z
@@ -445,6 +456,8 @@ class VariationalSaccading(nn.Module):
             u = torch.rand(B, T, 2, device=x.device) * 2 - 1
             return Places(u * reach, scale)
         if self.config.places == "oracle":
+            if "centre" not in batch:
+                raise ValueError("the oracle reads the batch's 'centre' (B, D, 2)")
             centre = batch["centre"]  # (B, D, 2)
             turn = torch.arange(T, device=x.device) % centre.shape[1]
             return Places(centre[:, turn].clamp(-reach, reach), scale)
@@ -481,10 +494,13 @@ class VariationalSaccading(nn.Module):
         logits, _ = self.look(x, places)
         nll = F.cross_entropy(logits, batch["label"])  # -log p(y | o)
         right = (logits.argmax(dim=1) == batch["label"]).float().mean()
-        metrics = {"train_accuracy": 100 * right, "window": places.scale.mean()}
+        metrics = {
+            "train_accuracy": 100 * right,
+            "window": places.scale.mean().detach(),
+        }
         if self.config.places != "learned":
             return Loss({"class": nll}, metrics)
-        metrics |= {"sigma": places.sigma.mean()}
+        metrics |= {"sigma": places.sigma.mean().detach()}
         return Loss(self._terms(nll, places), metrics)
 
     def _terms(self, nll: Tensor, places: Places) -> dict[str, Tensor]:
@@ -528,11 +544,9 @@ class VariationalSaccading(nn.Module):
             batch: what a control or another proxy needs (``centre``, ``proxy``).
         """
         x = glimpse.checked(images, self.config.channels)
-        training = self.training
-        self.eval()
-        places = self.places(x, batch or {}, sample)
-        logits, o = self.look(x, places)
-        self.train(training)
+        with evaluating(self):
+            places = self.places(x, batch or {}, sample)
+            logits, o = self.look(x, places)
         return Prediction(logits.softmax(dim=1), places.location, places.scale, o)
 
 

@@ -144,8 +144,9 @@ def fit(
     state = _State(asdict(schedule) | {"seed": seed, "watch": watch})
     if folder is not None:
         state.resume(Path(folder), model, optimiser)
-    quiet = {} if progress else {"disable": True}  # else $TQDM_DISABLE decides
-    bar = tqdm(total=schedule.steps, initial=state.step, leave=False, **quiet)
+    # Asked here: in a notebook tqdm draws its widget before it looks.
+    quiet = not progress or bool(os.environ.get("TQDM_DISABLE"))
+    bar = tqdm(total=schedule.steps, initial=state.step, leave=False, disable=quiet)
     saved = time.monotonic()
     while state.step < schedule.steps:
         clock = time.perf_counter()

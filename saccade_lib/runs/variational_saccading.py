@@ -123,12 +123,12 @@ def single() -> dict[str, dict[str, Experiment]]:
         run = Experiment(
             "single",
             model,
-            Schedule(steps=1_000, batch=128, rate=2e-3, validate_every=250),
+            Schedule(steps=700, batch=128, rate=2e-3, validate_every=175),
             side=60,
             clutter=4,
             validation=1_000,
         )
-        longer = replace(run.schedule, steps=3_000)
+        longer = replace(run.schedule, steps=3_000, validate_every=250)
         rows[row] = {
             "quick": replace(run, seeds=(0,), test=2_000),
             "standard": replace(run, schedule=longer, validation=2_000),

@@ -8,3 +8,10 @@
   addEventListener("load", mark);
   addEventListener("resize", mark);
 })();
+
+// A folded cell says "Show code cell source"; the label that hides these words goes.
+addEventListener("DOMContentLoaded", () => {
+  document.querySelectorAll("details > summary[aria-label]").forEach((summary) => {
+    summary.removeAttribute("aria-label");
+  });
+});

@@ -1,8 +1,10 @@
 """Which runs the tables want, and the making of one record."""
 
 import json
+import sys
+import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 
 import torch
@@ -13,6 +15,7 @@ from saccade_lib.data import digits
 from saccade_lib.runs import experiment as experiment_module
 from saccade_lib.runs import variational_saccading
 from saccade_lib.runs.experiment import Experiment, Outcome, build, train
+from saccade_lib.runs.measurement import Measured, Measurement
 
 ROWS = {"variational-saccading": variational_saccading.ROWS}
 WEIGHTS_LIMIT = 2_000_000  # bytes of weights that may lie beside a record
@@ -26,7 +29,7 @@ class Run:
     row: str
     profile: str
     seed: int
-    experiment: Experiment
+    experiment: Experiment | Measurement
 
     @property
     def name(self) -> str:
@@ -82,7 +85,7 @@ def find(paper: str, name: str) -> Run:
 def record(
     run: Run, work: Path, device: str | None = None, say: Callable = print
 ) -> Path:
-    """Train a run, going on from its checkpoint if there is one, and write its record.
+    """Make a run and write its record; training goes on from its checkpoint.
 
     Args:
         run: what to make; a run that is recorded already is left alone.
@@ -93,32 +96,50 @@ def record(
         say(f"{run}: recorded already")
         return run.path
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    folder = work / run.paper / run.name
-    started = _started(folder)
-    outcome = train(run.experiment, run.seed, device, folder)
+    started = _started(work / run.paper / run.name)
+    make = _measured if isinstance(run.experiment, Measurement) else _trained
+    made = make(run, work / run.paper / run.name, device)
     if training.rank() != 0:
         return run.path
-    made = records.make(
-        paper=run.paper,
-        row=run.row,
-        profile=run.profile,
-        seed=run.seed,
-        config=described(run.experiment),
-        data=outcome.pack.record(),
-        metrics=outcome.metrics,
-        curves=outcome.fit.curves,
-        costs=outcome.costs,
-        hardware=session.hardware(torch.device(device).type),
-        fingerprint=fingerprint(),
-        command=run.command,
-        started=started,
-        wall_seconds=round(outcome.fit.seconds, 1),
+    path = records.write(
+        records.make(
+            paper=run.paper,
+            row=run.row,
+            profile=run.profile,
+            seed=run.seed,
+            config=described(run.experiment),
+            hardware=session.hardware(torch.device(device).type),
+            fingerprint=fingerprint(run.experiment),
+            command=run.command,
+            started=started,
+            **made,
+        )
     )
-    _write_weights(run, outcome)
-    path = records.write(made)
-    accuracy = outcome.metrics["test_accuracy"]["value"]
-    say(f"{run}: {accuracy:.2f} % in {outcome.fit.seconds:.0f} s")
+    accuracy = made["metrics"].get("test_accuracy")
+    result = f"{accuracy['value']:.2f} %" if accuracy else "measured"
+    say(f"{run}: {result} in {made['wall_seconds']:.0f} s")
     return path
+
+
+def _trained(run: Run, folder: Path, device: str) -> dict:
+    """The fields of the record of a trained row; its weights are written on the way."""
+    outcome = train(run.experiment, run.seed, device, folder)
+    if training.rank() == 0:
+        _write_weights(run, outcome)
+    return {
+        "data": outcome.pack.record(),
+        "metrics": outcome.metrics,
+        "curves": outcome.fit.curves,
+        "costs": outcome.costs,
+        "wall_seconds": round(outcome.fit.seconds, 1),
+    }
+
+
+def _measured(run: Run, folder: Path, device: str) -> dict:
+    """The fields of the record of a measured row."""
+    clock = time.perf_counter()
+    found: Measured = run.experiment.run(run.seed, device, folder)
+    return asdict(found) | {"wall_seconds": round(time.perf_counter() - clock, 1)}
 
 
 def recorded_model(
@@ -135,24 +156,53 @@ def recorded_model(
             f"no weights beside the record {run}: make them with `{run.command}`"
         )
     weights, notes = training.read_tensors(path)
-    if notes["config"] != described(run.experiment):
+    if not _same_config(notes["config"], run.experiment):
         raise ValueError(f"{path.name} was trained in another configuration")
     model = build(run.experiment, seed)
     model.load_state_dict(weights)
     return model.eval()
 
 
-def described(experiment: Experiment) -> dict:
+def described(experiment: Experiment | Measurement) -> dict:
     """The full configuration of an experiment, as its record holds it."""
-    model = type(experiment.model)
-    named = f"{model.__module__.removeprefix('saccade_lib.')}.{model.__name__}"
-    plain = asdict(experiment) | {"model": {"kind": named} | asdict(experiment.model)}
+    part = "config" if isinstance(experiment, Measurement) else "model"
+    inner = getattr(experiment, part)
+    kind = type(inner)
+    named = f"{kind.__module__.removeprefix('saccade_lib.')}.{kind.__name__}"
+    plain = {f.name: getattr(experiment, f.name) for f in fields(experiment)}
+    plain = {
+        k: asdict(v) if hasattr(v, "__dataclass_fields__") else v
+        for k, v in plain.items()
+        if not callable(v)
+    }
+    plain |= {part: {"kind": named} | plain[part]}
     del plain["seeds"]
     return json.loads(json.dumps(plain))
 
 
-def fingerprint() -> str:
+def _same_config(noted: dict, experiment: Experiment) -> bool:
+    """Whether weights were made by this configuration.
+
+    A field that came into the code after the weights were made does not tell them
+    apart as long as it stands at its default: that is what the weights had.
+    """
+    noted = _completed(noted, experiment)
+    noted["model"] = _completed(noted["model"], experiment.model)
+    del noted["seeds"]
+    return described(experiment) == noted
+
+
+def _completed(noted: dict, config: object) -> dict:
+    """A noted configuration with the defaults of fields that it lacks."""
+    given = {f.name: f.default for f in fields(config) if f.default is not MISSING}
+    return json.loads(json.dumps(given)) | noted
+
+
+def fingerprint(experiment: Experiment | Measurement) -> str:
     """SHA-256 of the code that a recorded number depends on."""
+    if isinstance(experiment, Measurement):
+        measuring = sys.modules[experiment.measure.__module__]
+        return session.fingerprint(glimpse, cost, models, measuring)
     return session.fingerprint(
         glimpse, digits, training, cost, models, experiment_module
     )

@@ -86,6 +86,7 @@ def same(one, other):
         (PAPER, "no-row--quick--0", "no row 'no-row' in .*one of .*saccading-sum"),
         (PAPER, "saccading-sum--fast--0", "unknown profile 'fast'"),
         (PAPER, "saccading-single--paper--0", "no profile 'paper': one of quick, sta"),
+        (PAPER, "saccading-sum--quick--00", "it is called saccading-sum--quick--0"),
         (PAPER, "saccading-sum--quick---1", "seed must be an integer >= 0.*-1"),
     ],
 )

@@ -24,6 +24,8 @@ from torch.nn import functional as F
 from saccade_lib import glimpse
 from saccade_lib.train import Loss, evaluating
 
+KERNELS = {"local": 1, "wide-2": 2, "wide-4": 4}  # samplers that read the region only
+
 
 @dataclass(frozen=True)
 class Config:
@@ -66,6 +68,11 @@ class Config:
             then the classifier sees the proxy too.
         places: ``"learned"``; or a control with the same classifier: ``"random"``,
             ``"centre"``, ``"oracle"`` (true centres, read from the batch).
+        sampler: how crops are cut and what gradient reaches the places (appendix 7.5):
+            ``"bilinear"``, the spatial transformer; ``"local"``, the same from the
+            window's pixels alone; ``"wide-2"``, ``"wide-4"``, with a tent of that
+            half-width in pixels; ``"mask"``, the paper's localised transformer;
+            ``"detached"``, none.
     """
 
     classes: int
@@ -93,6 +100,7 @@ class Config:
     window: str = "bounded"
     state_in_classifier: bool = False
     places: str = "learned"
+    sampler: str = "bilinear"
 
     def __post_init__(self):
         _one_of("objective", self.objective, ("sum", "weighted", "product"))
@@ -101,6 +109,7 @@ class Config:
         _one_of("encoder", self.encoder, ("small", "residual"))
         _one_of("posterior", self.posterior, ("pointer", "dense"))
         _one_of("places", self.places, ("learned", "random", "centre", "oracle"))
+        _one_of("sampler", self.sampler, ("bilinear", "detached", "mask", *KERNELS))
         if self.size % 2:
             raise ValueError(f"size must be even, got {self.size}")
         if self.kl_reading == "code" and (self.sigma_max or self.fixed_variance):
@@ -266,7 +275,7 @@ class Pointer(nn.Module):
             looked: location ``(B, 2)`` and scale ``(B,)`` of each earlier window.
         """
         query = self.query(state) + self.own[len(looked)]  # (B, K)
-        scores = torch.bmm(query[:, None], keys)[:, 0].float()  # (B, n * n)
+        scores = _precise(torch.bmm(query[:, None], keys)[:, 0])  # (B, n * n)
         scores = self.LIMIT * torch.tanh(scores / self.LIMIT)
         places = self.places.flatten(1)  # (2, n * n)
         for location, scale in looked:
@@ -489,14 +498,24 @@ class VariationalSaccading(nn.Module):
 
     def look(self, x: Tensor, places: Places) -> tuple[Tensor, Tensor]:
         """Logits ``(B, classes)`` and crops ``(B, T, C, L, L)``."""
-        outside = "zeros" if self.config.window == "code" else "error"
-        size = self.config.size
-        o = glimpse.crop(x, places.location, places.scale, size, outside)
+        o = self._cut(x, places.location, places.scale)  # (B, T, C, L, L)
         features = self.read_crop(o.flatten(0, 1))  # (B*T, F)
         features = features.unflatten(0, o.shape[:2])  # (B, T, F)
         if self.config.state_in_classifier:
             features = torch.cat((features, places.state), dim=2)  # (B, T, F+N)
         return self.classify(features.sum(dim=1)), o
+
+    def _cut(self, x: Tensor, location: Tensor, scale: Tensor) -> Tensor:
+        """The crops of the configured sampler."""
+        cfg = self.config
+        outside = "zeros" if cfg.window == "code" else "error"
+        if cfg.sampler in KERNELS:
+            kernel = KERNELS[cfg.sampler]
+            return glimpse.crop_local(x, location, scale, cfg.size, outside, kernel)
+        o = glimpse.crop(x, location, scale, cfg.size, outside)
+        if cfg.sampler == "mask":
+            return glimpse.mask_gradient(o, location, scale)
+        return o.detach() if cfg.sampler == "detached" else o
 
     # 4. The objective (eq. 5).
 
@@ -576,12 +595,15 @@ def _gaussian(v: Tensor, sigma_max: float | None = None) -> tuple[Tensor, Tensor
     The last three numbers are log-variances; with a bound, ``log(sigma^2)`` is
     ``2 log(sigma_max) + log sigmoid(v)``, which is the same far below the bound.
     """
-    if v.dtype == torch.bfloat16:  # a place needs more than eight bits
-        v = v.float()
-    mu, log_variance = v.chunk(2, dim=1)
+    mu, log_variance = _precise(v).chunk(2, dim=1)
     if sigma_max:
         log_variance = 2 * math.log(sigma_max) + F.logsigmoid(log_variance)
     return mu, torch.exp(0.5 * log_variance.clamp(-10.0, 4.0))
+
+
+def _precise(v: Tensor) -> Tensor:
+    """A place needs more than the eight bits of bfloat16."""
+    return v.float() if v.dtype == torch.bfloat16 else v
 
 
 def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -296,6 +296,36 @@ def test_the_pointer_s_odds_are_bounded():
     assert share < 0.75
 
 
+def slope_of(sampler):
+    """Logits and crops at fixed places, and the slope of the logits there."""
+    model = untied(model_of(LEARNED, sampler=sampler))
+    image = batch_of(2)["image"].double()
+    draw = torch.Generator().manual_seed(1)
+    location = (torch.rand(2, 3, 2, generator=draw).double() - 0.5).requires_grad_()
+    scale = torch.full((2, 3), 0.4, dtype=torch.float64, requires_grad=True)
+    logits, o = model.look(image, Places(location, scale))
+    total = logits.square().sum() + 0 * location.sum() + 0 * scale.sum()
+    return logits, o, torch.autograd.grad(total, (location, scale))
+
+
+def test_samplers_differ_in_the_slope_they_send_back():
+    logits, o, (by_place, by_scale) = slope_of("bilinear")
+    for sampler in ("local", "mask", "detached"):
+        torch.testing.assert_close(slope_of(sampler)[1], o)
+        torch.testing.assert_close(slope_of(sampler)[0], logits)
+    local = slope_of("local")[2]
+    torch.testing.assert_close(local, (by_place, by_scale))
+    assert all(part.eq(0).all() for part in slope_of("detached")[2])
+    masked, by_mask = slope_of("mask")[2]
+    assert by_mask.eq(1).all() and not torch.allclose(masked, by_place, rtol=0.1)
+    for sampler, kernel in (("wide-2", 2), ("wide-4", 4)):
+        image = batch_of(2)["image"].double()
+        draw = torch.Generator().manual_seed(1)
+        at = torch.rand(2, 3, 2, generator=draw).double() - 0.5
+        wanted = glimpse.crop_local(image, at, 0.4, 8, kernel=kernel)
+        torch.testing.assert_close(slope_of(sampler)[1], wanted)
+
+
 # ---------------------------------------------------------------------------- controls
 
 
@@ -479,6 +509,7 @@ def test_a_fixed_variance_is_the_posteriors():
         ({"encoder": "large"}, "encoder must be one of small, residual, got 'large'"),
         ({"kl_reading": "x"}, "kl_reading must be one of gaussian, code, got 'x'"),
         ({"posterior": "x"}, "posterior must be one of pointer, dense, got 'x'"),
+        ({"sampler": "x"}, "sampler must be one of bilinear, detached, mask, local"),
         ({"window": "code"}, "window 'code' has no inverse .*use 'dense'"),
         ({"sigma_max": 0.5}, r"sigma 0\.5 is not below 0\.5"),
         ({"size": 7}, "size must be even, got 7"),

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +19,9 @@ import tifffile
 import torch
 
 from saccade_lib import glimpse, pyramid
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+import loops  # noqa: E402
 
 H, W = 700, 1100
 # Divisible by no power of two, so that every level lacks some border pixels.
@@ -207,6 +211,16 @@ def test_coarse_windows_are_antialiased(tmp_path):
     skipped = glimpse.crop(tensor(stripes), place[None], scale, 32)
     assert (smooth - 0.5).abs().max() < 0.01
     assert (skipped - 0.5).abs().min() > 0.4
+
+
+def test_both_sides_of_the_benchmark_give_the_same_crops(store, tmp_path):
+    paths = [tmp_path / f"{i}.png" for i in range(6)]
+    for i, path in enumerate(paths):
+        loops.save(tensor(noise(C=3, seed=i))[0], path)
+    location = torch.rand(6, 3, 2, generator=torch.Generator().manual_seed(2)) - 0.5
+    plain = loops.from_whole_files(paths, location, 0.02, 16)
+    fast = store.crop(torch.arange(6), location, 0.02, 16)
+    torch.testing.assert_close(fast, plain, atol=3e-4, rtol=0)
 
 
 def test_gradients_are_those_of_the_tensor(store):

@@ -87,4 +87,51 @@ WRONG = {
         ("max(first, 0)", "first"),
         ("last - first + 1", "last - first"),
     ],
+    "tiles-touched": [
+        ("(left + width - 1) // t", "(left + width) // t"),
+        ("range(left // t", "range(0"),
+        ("(top + height - 1) // t + 1", "(top + height - 1) // t"),
+        ("(column, row) for", "(row, column) for"),
+    ],
+    "mean-tiles": [
+        ("(w - 1) / t", "w / t"),
+        (") ** 2", ")"),
+        ("tiles * t * t", "tiles * w * w"),
+    ],
+    "level-for": [
+        ("min(scale", "max(scale"),
+        ("scale[0] * shape[1], scale[1] * shape[0]", "scale[0] * shape[0], scale[1]"),
+        (">= L", "> L"),
+        ("max(enough, default=0)", "min(enough, default=0)"),
+    ],
+    "saving": [
+        ("(full / chosen) ** 2", "full / chosen"),
+        ("* (1 - 1 / L) + 2", ""),
+        ("for f in (1, factor)", "for f in (factor, 1)"),
+    ],
+    "cover": [
+        ("[*begins, side - crop]", "begins"),
+        ("crop - overlap", "crop"),
+        ("begins if reached else", ""),
+        (
+            "for top in line(height) for left in line(width)",
+            "for left in line(width) for top in line(height)",
+        ),
+    ],
+    "naive-batch": [
+        ("4 * channels", "channels"),
+        ("(image + crops * per_crop)", "(crops * per_crop)"),
+        ("//", "/"),
+    ],
+    "segment-size": [
+        ("memory - batch * 4", "memory - 4"),
+        ("(batch * per_crop)", "per_crop"),
+        ("min(crops, fitting)", "fitting"),
+        ("max(0, min(crops, fitting))", "min(crops, fitting)"),
+    ],
+    "speed-ups": [
+        ("* gpus", ""),
+        ("baseline - images", "baseline"),
+        ("/ small", "/ large"),
+    ],
 }

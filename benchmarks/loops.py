@@ -3,10 +3,14 @@
 A test holds both sides equal, so that a benchmark compares like with like.
 """
 
+from pathlib import Path
+
+import pyvips
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from saccade_lib import glimpse
 from saccade_lib.data import digits
 from saccade_lib.data.digits import CANDIDATES, DIGITS, GLYPH, INK, PATCH, Canvases
 
@@ -88,3 +92,19 @@ def attached(image: Tensor, location: Tensor, scale: float, size: int) -> Tensor
     )
     tall = F.grid_sample(image, grid, align_corners=False)  # (B, C, T*L, L)
     return tall.unflatten(2, (T, size)).transpose(1, 2)
+
+
+def save(image: Tensor, path: Path) -> None:
+    """Write an image ``(C, H, W)`` as the format of the path's ending says."""
+    pixels = (image * 255).round().to(torch.uint8).permute(1, 2, 0)
+    pyvips.Image.new_from_array(pixels.numpy()).write_to_file(str(path))
+
+
+def from_whole_files(paths: list[Path], location, scale, size: int) -> Tensor:
+    """Crops ``(B, T, C, L, L)`` of files that are decoded whole, one after another."""
+    crops = []
+    for path, places in zip(paths, location, strict=True):
+        pixels = pyvips.Image.new_from_file(str(path), access="sequential").numpy()
+        image = torch.from_numpy(pixels).view(*pixels.shape[:2], -1).permute(2, 0, 1)
+        crops.append(glimpse.crop(image[None] / 255, places[None], scale, size)[0])
+    return torch.stack(crops)

@@ -12,6 +12,7 @@ import argparse
 import json
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ sys.path.insert(0, str(ROOT))  # also where the package is not installed
 
 import loops  # noqa: E402
 
-from saccade_lib import glimpse, session  # noqa: E402
+from saccade_lib import glimpse, pyramid, session  # noqa: E402
 from saccade_lib.data import door  # noqa: E402
 from saccade_lib.data.digits import Canvases  # noqa: E402
 from saccade_lib.models import baselines  # noqa: E402
@@ -121,6 +122,34 @@ def gradients() -> list[dict]:
     )
 
 
+def on_disk() -> list[dict]:
+    """Four crops of 64 x 64 at full size from each of two images of 4096 x 4096."""
+    image = torch.nn.functional.interpolate(torch.rand(2, 1, 64, 64), (4096, 4096))
+    index, location = torch.arange(2), torch.rand(2, 4, 2) - 0.5
+    with tempfile.TemporaryDirectory() as folder:
+        ends = ("tif", "jpg", "png")
+        paths = {end: [Path(folder, f"{b}.{end}") for b in range(2)] for end in ends}
+        for b in range(2):
+            pyramid.write(paths["tif"][b], image[b])
+            for end in ("jpg", "png"):
+                loops.save(image[b], paths[end][b])
+        with pyramid.Pyramids(paths["tif"]) as store:
+
+            def parts() -> Tensor:
+                return store.crop(index, location, 1 / 64, 64)
+
+            def whole(end: str) -> Tensor:
+                return loops.from_whole_files(paths[end], location, 1 / 64, 64)
+
+            return measure(
+                Side(
+                    "pyramid files", lambda: store.crop(index, location, 1 / 64, 64), 2
+                ),
+                Side("JPEG, decoded whole", lambda: whole("jpg"), 2),
+                Side("PNG, decoded whole", lambda: whole("png"), 2),
+            )
+
+
 def training(pack: door.Pack) -> list[dict]:
     """One step at 100 x 100, batch 16: loss, backward pass and optimiser."""
     runs = {
@@ -154,6 +183,7 @@ def main() -> int:
         "digits on 2528x2528": partial(large_synthesis, pack),
         "four crops of 100x100": crops,
         "crops of 2528x2528, with backward": gradients,
+        "crops of 4096x4096 from disk": on_disk,
         "one training step at 100x100": partial(training, pack),
     }
     found = {}

@@ -12,6 +12,7 @@ import assignments
 import nbformat
 import psutil
 import pytest
+from wrong_answers import WRONG
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "notebooks" / "assignments").glob("*.ipynb"))
@@ -284,53 +285,6 @@ def solved():
     return spaces
 
 
-WRONG = {
-    "crop-by-hand": [
-        ("location[0] + scale[0]", "location[1] + scale[1]"),  # x and y exchanged
-        ("scale[1] * i", "scale[0] * i"),  # one scale for both axes
-        ("* W - 1) / 2", "* W) / 2"),  # half a pixel off
-        ("(1 - (u", "(2 - (u"),  # weights that reach too far
-        ("across.T", "across.T + 0.01"),
-    ],
-    "to-location": [
-        ("torch.tanh(z) * (1 - s)", "z.clamp(-1 + s, 1 - s)"),
-        ("(1 - s)", "(1 - s / 2)"),
-        ("torch.tanh(z)", "-torch.tanh(z)"),
-    ],
-    "to-z": [("location / (1 - s)", "location"), ("torch.atanh", "torch.tanh")],
-    "hit-probability": [
-        ("1 - (1 - one) ** T", "T * one"),
-        ("(side - window)", "side"),
-        ("digit / 2", "digit / 4"),
-    ],
-    "hit-estimate": [
-        ("/ n)", "/ 1)"),
-        (".all(dim=2)", ".any(dim=2)"),
-        ("generator=generator", "generator=None"),
-        ("math.sqrt(share * (1 - share) / n)", "0.05"),
-    ],
-    "kl": [
-        ("((mu_q - mu_p) / sigma_p)", "((mu_q - mu_p) / sigma_q)"),
-        ("- ratio.log()", "+ ratio.log()"),
-        (".sum(dim=-1)", ".mean(dim=-1)"),
-        ("(sigma_q / sigma_p) ** 2", "(sigma_q / sigma_p)"),
-    ],
-    "kl-by-sampling": [
-        ("mu_q + sigma_q * noise", "mu_p + sigma_p * noise"),
-        ("terms.std() / math.sqrt(n)", "terms.std()"),
-        ("- sigma_q.log()", ""),
-    ],
-    "pair-label": [
-        ("low, high = min(a, b), max(a, b)", "low, high = a, b"),
-        ("high - low", "high"),
-    ],
-    "label-pair": [("a + label", "label"), ("return a, a + label", "return 3, 7")],
-    "chance-levels": [
-        ("(min(a, b), max(a, b)) for", "(a, b) for"),
-        ("max(sums.values()) / n**2", "0.1"),
-        ("for b in range(n)", "for b in range(a, n)"),
-    ],
-}
 MUTANTS = [(name, *change) for name, changes in WRONG.items() for change in changes]
 
 

@@ -1,6 +1,7 @@
 """Glimpses read the pixels that their coordinates name, and so do their gradients."""
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from saccade_lib import glimpse
-from saccade_lib.glimpse import crop
+from saccade_lib.glimpse import crop, crop_local
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
@@ -176,6 +177,235 @@ def test_wrong_size_and_wrong_border_are_named():
         crop(torch.rand(2, 1, 8, 8), PLACE, 0.5, 0)
     with pytest.raises(ValueError, match="'error' or 'zeros', got 'wrap'"):
         crop(torch.rand(2, 1, 8, 8), PLACE, 0.5, 4, outside="wrap")
+
+
+# ------------------------------------------------------------------------- crop_local
+
+
+def at_the_border(batch, glimpses, dtype=torch.float64):
+    """Random windows, half of them pushed against a border or into a corner."""
+    location, scale = windows(batch, glimpses)
+    pushed = torch.rand(location.shape, generator=torch.Generator().manual_seed(1))
+    reach = (1 - scale)[..., None] * location.sign()
+    location = torch.where(pushed < 0.5, reach, location)
+    return location.to(dtype).requires_grad_(), scale.to(dtype).requires_grad_()
+
+
+def reader(image, asked):
+    """A `Reader` of a tensor that notes what it is asked for."""
+
+    def read(index, left, top, width, height):
+        assert left >= 0 and width >= 1 and left + width <= image.shape[3]
+        assert top >= 0 and height >= 1 and top + height <= image.shape[2]
+        asked.append((index, left, top, width, height))
+        return image[index, :, top : top + height, left : left + width]
+
+    return read
+
+
+@pytest.mark.parametrize("height, width", [(40, 40), (37, 90), (9, 12)])
+@pytest.mark.parametrize("batch, glimpses", [(5, 3), (1, 4), (3, 1), (1, 1)])
+@pytest.mark.parametrize("of", ["tensor", "reader", "threads"])
+def test_a_local_crop_is_the_crop_with_its_gradient(height, width, batch, glimpses, of):
+    torch.manual_seed(0)
+    image = torch.rand(batch, 2, height, width, dtype=torch.float64)
+    location, scale = at_the_border(batch, glimpses)
+    whole = crop(image, location, scale, 8)
+    if of == "tensor":
+        local = crop_local(image, location, scale, 8)
+    elif of == "reader":
+        read = reader(image, [])
+        local = crop_local(read, location, scale, 8, shape=(height, width))
+    else:
+        read = reader(image, [])
+        with ThreadPoolExecutor(2) as pool:
+            local = crop_local(
+                read, location, scale, 8, shape=(height, width), each=pool.map
+            )
+    torch.testing.assert_close(local, whole, rtol=0, atol=1e-12)
+    weights = torch.randn_like(whole)
+    wanted = torch.autograd.grad((weights * whole).sum(), (location, scale))
+    found = torch.autograd.grad((weights * local).sum(), (location, scale))
+    torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-10)
+
+
+def test_a_local_crop_reads_no_more_than_window_and_margin():
+    asked = []
+    location = torch.tensor([[[0.5, -0.5], [-0.75, 0.75]]])
+    scale = torch.tensor([[0.125, 0.25]])
+    image = torch.rand(1, 1, 80, 160)
+    # First window: columns 110 to 130, sampled every 2 from half-way between 110 and
+    # 111; rows 15 to 25, on the centres, where the slope to the right needs one more.
+    crop_local(reader(image, asked), location, scale, 10, shape=(80, 160))
+    assert asked[0] == (0, 110, 15, 20, 11)
+    # Second: columns 0 to 40, rows 60 to 80, samples 1.5 pixels inside the border.
+    assert asked[1] == (0, 1, 60, 38, 20)
+    asked.clear()
+    crop_local(reader(image, asked), location, scale, 10, kernel=3, shape=(80, 160))
+    assert asked[0] == (0, 108, 13, 24, 15)  # two pixels more on every side
+    assert asked[1] == (0, 0, 58, 41, 22)  # but none outside the image
+
+
+def test_what_is_read_does_not_grow_with_the_image():
+    """A window of 64 pixels in an image that no memory would hold."""
+    for side in (1_000, 65_536, 4_000_000):
+        asked = []
+
+        def read(index, left, top, width, height, asked=asked):
+            asked.append(width * height)
+            return torch.ones(3, height, width)
+
+        place = torch.tensor([[[0.31, -0.77]]], requires_grad=True)
+        local = crop_local(read, place, 64 / side, 16, shape=(side, side))
+        torch.testing.assert_close(local, torch.ones(1, 1, 3, 16, 16))
+        assert asked[0] <= 66**2
+
+
+@pytest.mark.parametrize("kernel", [1, 2, 4])
+@pytest.mark.parametrize("axes", [1, 2])
+def test_gradients_of_every_kernel_are_those_of_finite_differences(kernel, axes):
+    torch.manual_seed(0)
+    image = torch.rand(2, 2, 11, 14, dtype=torch.float64)
+    location, scale = (v.double() for v in windows(2, 3, seed=1))
+    scale = scale if axes == 1 else scale[..., None] * torch.tensor([1.0, 0.6])
+    location.requires_grad_(), scale.requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda place, s: crop_local(image, place, s, 5, kernel=kernel),
+        (location, scale),
+    )
+
+
+@pytest.mark.parametrize("kernel", [1, 2, 4])
+def test_a_wide_kernel_is_a_blur_before_sampling(kernel):
+    """At pixel centres the crop is the image filtered with a tent, zeros around it."""
+    image = torch.rand(1, 1, 16, 16, dtype=torch.float64)
+    at = torch.zeros(1, 1, 2, dtype=torch.float64)
+    read = crop_local(image, at, 1.0, 16, kernel=kernel)
+    side = (kernel - torch.arange(1 - kernel, kernel).abs()) / kernel**2  # (2k - 1,)
+    blur = (side[:, None] * side).double()[None, None]
+    wanted = F.conv2d(image, blur, padding=kernel - 1)
+    torch.testing.assert_close(read[0], wanted)
+
+
+@pytest.mark.parametrize("kernel", [1, 2, 3])
+def test_weights_sum_to_one_and_slopes_to_zero(kernel):
+    u = torch.tensor([0.0, 0.25, 0.5, 3.0], dtype=torch.float64, requires_grad=True)
+    m = torch.arange(-8, 12, dtype=torch.float64)
+    total = glimpse.tent(u[:, None] - m, kernel).sum(dim=1)
+    torch.testing.assert_close(total, torch.ones_like(u))
+    (slope,) = torch.autograd.grad(total.sum(), u)
+    torch.testing.assert_close(slope, torch.zeros_like(u))
+
+
+@pytest.mark.parametrize("cut", [crop, crop_local])
+def test_at_a_pixel_centre_the_slope_is_the_one_from_the_right(cut):
+    image = torch.tensor([0.2, 0.9, 0.5, 0.6], dtype=torch.float64).expand(1, 1, 4, 4)
+    place = torch.tensor([[[-0.25, 0.25]]], dtype=torch.float64, requires_grad=True)
+    read = cut(image, place, 0.5, 1)  # one sample on pixel column 1 of 0, ..., 3
+    (slope,) = torch.autograd.grad(read.sum(), place)
+    assert read.item() == pytest.approx(0.9)
+    assert slope[0, 0].tolist() == pytest.approx([(0.5 - 0.9) * 4 / 2, 0.0])
+
+
+@pytest.mark.parametrize("kernel", [1, 4])
+def test_outside_is_zero_for_local_crops_too(kernel):
+    image = torch.ones(1, 1, 10, 10)
+    far = torch.tensor([[[3.0, 0.0], [1.0, 0.0], [-40.0, 40.0]]])
+    read = crop_local(image, far, 0.4, 4, outside="zeros", kernel=kernel)[0, :, 0]
+    assert read[0].eq(0).all() and read[2].eq(0).all()
+    if kernel == 1:
+        wanted = crop(image, far, 0.4, 4, outside="zeros")[0, :, 0]
+        torch.testing.assert_close(read, wanted)
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_is_wrong_with_a_local_crop_is_named(case):
+    image, location, scale, message = WRONG[case]
+    with pytest.raises(ValueError, match=message):
+        crop_local(image, location, scale, 4)
+
+
+def test_a_reader_that_misbehaves_is_named():
+    def short(index, left, top, width, height):
+        return torch.zeros(1, height, width - 1)
+
+    with pytest.raises(ValueError, match=r"asked for \(C, 5, 5\) and gave \(1, 5, 4\)"):
+        crop_local(short, PLACE, 0.5, 4, shape=(8, 8))
+    with pytest.raises(ValueError, match="pass shape"):
+        crop_local(short, PLACE, 0.5, 4)
+    for kernel in (0, 1.5):
+        with pytest.raises(ValueError, match=f"whole number from 1 up, got {kernel}"):
+            crop_local(torch.rand(2, 1, 8, 8), PLACE, 0.5, 4, kernel=kernel)
+
+    def broken(*region):
+        raise OSError("the disk is gone")
+
+    with pytest.raises(OSError, match="the disk is gone"):
+        crop_local(broken, PLACE, 0.5, 4, shape=(8, 8))
+
+
+# ---------------------------------------------------------------------- mask_gradient
+
+
+def masked(location, size=8, threshold=0.1):
+    """Crops and incoming gradients at random, and what the mask makes of them."""
+    torch.manual_seed(0)
+    crops = torch.rand(*location.shape[:2], 3, size, size, dtype=torch.float64)
+    incoming = torch.randn_like(crops)
+    location = location.double().requires_grad_()
+    scale = torch.full(location.shape[:2], 0.3).double().requires_grad_()
+    out = glimpse.mask_gradient(crops, location, scale, threshold)
+    grads = torch.autograd.grad((incoming * out).sum(), (location, scale))
+    return crops, incoming, out, grads
+
+
+def test_a_mask_leaves_values_alone_and_the_scale_a_constant():
+    location, _ = windows(3, 4)
+    crops, _, out, (_, by_s) = masked(location)
+    assert torch.equal(out, crops)
+    assert torch.equal(by_s, torch.ones_like(by_s))
+
+
+def test_a_masks_gradient_is_that_of_the_crop_times_the_mask():
+    """Eq. 8-9, with the mask written out pixel by pixel, and autograd for the slope."""
+    location, _ = windows(2, 3)
+    L, threshold = 8, 0.2
+    crops, incoming, _, (found, _) = masked(location, L, threshold)
+    for b in range(2):
+        for t in range(3):
+            place = location[b, t].double().requires_grad_()
+            total = 0.0
+            edges = [
+                (max(-1, p - 1 + threshold), min(1, p + 1 - threshold))
+                for p in place.tolist()
+            ]
+            for j in range(L):
+                for i in range(L):
+                    u, v = (
+                        low + (high - low) * (k + 0.5) / L
+                        for k, (low, high) in zip((i, j), edges, strict=True)
+                    )
+                    M = (1 - (u - place[0]).abs()) * (1 - (v - place[1]).abs())
+                    both = crops[b, t, :, j, i] * incoming[b, t, :, j, i]
+                    total = total + M * both.sum() * (threshold < M)
+            (wanted,) = torch.autograd.grad(total, place)
+            torch.testing.assert_close(found[b, t], wanted)
+
+
+def test_a_masks_gradient_points_where_the_crop_is_bright():
+    """More light wanted, light on the right: go right; the exact gradient need not."""
+    crops = torch.zeros(1, 1, 1, 8, 8)
+    crops[..., 5:] = 1.0
+    location = torch.zeros(1, 1, 2, requires_grad=True)
+    out = glimpse.mask_gradient(crops, location, torch.full((1, 1), 0.3))
+    (found,) = torch.autograd.grad(out.sum(), location)
+    assert found[0, 0, 0] > 1 and abs(found[0, 0, 1]) < 1e-5
+
+
+def test_a_mask_outside_the_image_has_no_gradient():
+    location = torch.tensor([[[3.0, 0.0]]])
+    _, _, _, (found, _) = masked(location)
+    assert torch.equal(found, torch.zeros_like(found))
 
 
 # ----------------------------------------------------------------- retina and grid

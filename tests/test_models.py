@@ -15,6 +15,7 @@ from saccade_lib.models import baselines
 from saccade_lib.models.variational_saccading import (
     Config,
     Places,
+    Pointer,
     VariationalSaccading,
     gaussian_kl,
 )
@@ -255,21 +256,74 @@ def test_windows_narrow_on_schedule():
     assert other.predict(batch_of()["image"]).scale.unique().tolist() == sides[-1:]
 
 
-def test_exploring_ends_on_schedule():
-    model = model_of(explore=0.5, posterior="dense").train()
+def two_blobs(inhibition, strong=100.0, weak=4.0):
+    """Where a pointer of two glimpses looks whose keys say: here, or else there."""
+    point = Pointer(side=8, hidden=4, glimpses=2, inhibition=inhibition)
+    keys = torch.zeros(1, 16, 8, 8)
+    keys[:, 0] = -weak
+    keys[:, 0, 2, 1], keys[:, 0, 5, 6] = strong, weak
     with torch.no_grad():
-        model.posterior[-1].weight.zero_()
-        model.posterior[-1].bias[1:3] = 4.0  # the posterior looks into one corner
-        model.posterior[-1].bias[4:] = -9.0
-    corner = math.tanh(4.0) * 0.5
-    shares = []
-    for progress in (0.0, 0.25, 0.5, 1.0):
-        model._set_progress(progress)
-        seen = model.saccade(torch.rand(400, 1, 8, 8), sample=True).location
-        shares.append(float(((seen - corner).abs() > 0.02).any(2).float().mean()))
-    assert shares == [pytest.approx(1, abs=0.01), pytest.approx(0.5, abs=0.06), 0, 0]
-    model._set_progress(0.0)
-    assert (model.predict(torch.rand(9, 1, 20, 20)).location > corner - 0.02).all()
+        point.own.zero_()
+        point.own[:, 0] = 1.0
+        point.query.weight.zero_()
+        point.query.bias.zero_()
+    state, reach = torch.zeros(1, 8), torch.full((1, 1), 0.8)
+    looked = []
+    for _ in range(2):
+        with torch.no_grad():
+            z = point(state, keys.flatten(2), reach, looked)
+        looked.append((torch.tanh(z) * 0.8, torch.tensor([0.2])))
+    return torch.cat([place for place, _ in looked])
+
+
+def test_a_second_glimpse_does_not_return():
+    here, there = torch.tensor([-0.625, -0.375]), torch.tensor([0.625, 0.375])
+    first, second = two_blobs(inhibition=8.0)
+    assert (first - here).norm() < (first - there).norm()
+    assert (second - there).norm() < (second - here).norm()
+    first, second = two_blobs(inhibition=0.0)
+    torch.testing.assert_close(first, second)
+
+
+def test_the_pointer_s_odds_are_bounded():
+    """However strong the keys, no cell is beyond the reach of a gradient."""
+    there = two_blobs(inhibition=0.0, strong=1e6, weak=0.0)[0]
+    torch.testing.assert_close(there, two_blobs(inhibition=0.0, strong=1e3, weak=0)[0])
+    # One cell at the limit against 63 of score 0, which balance around the centre.
+    share = math.exp(Pointer.LIMIT) / (math.exp(Pointer.LIMIT) + 63)
+    z = share * math.atanh(0.625 / 0.8)
+    assert float(-there[0]) == pytest.approx(0.8 * math.tanh(z), abs=0.03)
+    assert share < 0.75
+
+
+def slope_of(sampler):
+    """Logits and crops at fixed places, and the slope of the logits there."""
+    model = untied(model_of(LEARNED, sampler=sampler))
+    image = batch_of(2)["image"].double()
+    draw = torch.Generator().manual_seed(1)
+    location = (torch.rand(2, 3, 2, generator=draw).double() - 0.5).requires_grad_()
+    scale = torch.full((2, 3), 0.4, dtype=torch.float64, requires_grad=True)
+    logits, o = model.look(image, Places(location, scale))
+    total = logits.square().sum() + 0 * location.sum() + 0 * scale.sum()
+    return logits, o, torch.autograd.grad(total, (location, scale))
+
+
+def test_samplers_differ_in_the_slope_they_send_back():
+    logits, o, (by_place, by_scale) = slope_of("bilinear")
+    for sampler in ("local", "mask", "detached"):
+        torch.testing.assert_close(slope_of(sampler)[1], o)
+        torch.testing.assert_close(slope_of(sampler)[0], logits)
+    local = slope_of("local")[2]
+    torch.testing.assert_close(local, (by_place, by_scale))
+    assert all(part.eq(0).all() for part in slope_of("detached")[2])
+    masked, by_mask = slope_of("mask")[2]
+    assert by_mask.eq(1).all() and not torch.allclose(masked, by_place, rtol=0.1)
+    for sampler, kernel in (("wide-2", 2), ("wide-4", 4)):
+        image = batch_of(2)["image"].double()
+        draw = torch.Generator().manual_seed(1)
+        at = torch.rand(2, 3, 2, generator=draw).double() - 0.5
+        wanted = glimpse.crop_local(image, at, 0.4, 8, kernel=kernel)
+        torch.testing.assert_close(slope_of(sampler)[1], wanted)
 
 
 # ---------------------------------------------------------------------------- controls
@@ -316,7 +370,7 @@ def test_controls_have_one_term(places):
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("sample", [True, False])
 def test_predicting_changes_nothing(training, sample):
-    model = model_of(explore=0.5, narrow_to=0.3).train(training)
+    model = model_of(narrow_to=0.3).train(training)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     images = batch_of(5)["image"]
     seen = model.predict(images, sample)
@@ -379,7 +433,7 @@ SWITCHES = [
     {"fixed_variance": 0.6},
     {"scale": (0.2, 0.8)},
     {"narrow_to": 0.2},
-    {"explore": 0.5},
+    {"inhibition": 0.0},
     {"glimpses": 1},
     {"size": 24},
     {"proxy": 13},
@@ -431,10 +485,14 @@ def test_a_pointer_sets_the_window_on_what_it_attends_to(config):
         point.own.zero_()[:, 0] = 1.0
     for row, column in ((n // 2, n // 2), (n // 2, n // 2 - 2), (n // 2 + 1, n // 2)):
         keys = torch.zeros(1, 16, n * n)
+        keys[0, 0] = -100.0
         keys[0, 0, row * n + column] = 100.0
-        z = point(t=0, state=torch.zeros(1, 24), keys=keys, reach=reach)
+        z = point(torch.zeros(1, 24), keys, reach, looked=[])
         cell = torch.tensor([[column, row]]) * 2 + 1.0
-        torch.testing.assert_close(torch.tanh(z) * reach, cell / n - 1)
+        # The other cells keep exp(-2 LIMIT) each: a thousandth of a side.
+        torch.testing.assert_close(
+            torch.tanh(z) * reach, cell / n - 1, atol=5e-3, rtol=0
+        )
 
 
 def test_a_fixed_variance_is_the_posteriors():
@@ -451,6 +509,7 @@ def test_a_fixed_variance_is_the_posteriors():
         ({"encoder": "large"}, "encoder must be one of small, residual, got 'large'"),
         ({"kl_reading": "x"}, "kl_reading must be one of gaussian, code, got 'x'"),
         ({"posterior": "x"}, "posterior must be one of pointer, dense, got 'x'"),
+        ({"sampler": "x"}, "sampler must be one of bilinear, detached, mask, local"),
         ({"window": "code"}, "window 'code' has no inverse .*use 'dense'"),
         ({"sigma_max": 0.5}, r"sigma 0\.5 is not below 0\.5"),
         ({"size": 7}, "size must be even, got 7"),

@@ -29,7 +29,7 @@ TINY = Experiment(
         narrow_to=0.3,
         features=8,
         hidden=8,
-        explore=0.5,
+        sigma=0.2,
     ),
     Schedule(steps=4, batch=8, validate_every=2, choose_after=1.0),
     side=84,
@@ -86,6 +86,7 @@ def same(one, other):
         (PAPER, "no-row--quick--0", "no row 'no-row' in .*one of .*saccading-sum"),
         (PAPER, "saccading-sum--fast--0", "unknown profile 'fast'"),
         (PAPER, "saccading-single--paper--0", "no profile 'paper': one of quick, sta"),
+        (PAPER, "saccading-sum--quick--00", "it is called saccading-sum--quick--0"),
         (PAPER, "saccading-sum--quick---1", "seed must be an integer >= 0.*-1"),
     ],
 )
@@ -184,14 +185,15 @@ def test_descriptions_survive_json_and_tell_experiments_apart():
         told = recorder.described(run.experiment)
         text = json.dumps(told, sort_keys=True)
         assert json.loads(text) == told
-        assert "seeds" not in told and told["model"]["kind"].startswith("models.")
+        part = "config" if isinstance(run.experiment, Measurement) else "model"
+        assert "seeds" not in told and "." in told[part]["kind"]
         seen.setdefault(text, set()).add((run.row, run.profile))
     assert all(len(rows) == 1 for rows in seen.values())
 
 
 def test_a_description_tells_every_change():
     changes = [{"side": 90}, {"clutter": 3}, {"test": 31}, {"enlarge": 200}]
-    changes += [{"model": replace(TINY.model, explore=0.4)}]
+    changes += [{"model": replace(TINY.model, sigma=0.4)}]
     changes += [{"schedule": replace(TINY.schedule, clip=2.0)}]
     told = recorder.described(TINY)
     for change in changes:
@@ -351,7 +353,7 @@ def test_weights_of_another_configuration_are_refused(book, monkeypatch):
 def test_weights_made_before_a_field_came_into_the_code_are_read(book):
     path, _ = recorded(book)
     weights, notes = experiment.training.read_tensors(path.with_suffix(".safetensors"))
-    for gone in ("explore", "places"):  # TINY sets the first, the second is a default
+    for gone in ("sigma", "places"):  # TINY sets the first, the second is a default
         older = {k: v for k, v in notes["config"]["model"].items() if k != gone}
         written = {"config": notes["config"] | {"model": older}}
         experiment.training.write_tensors(

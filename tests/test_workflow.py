@@ -410,6 +410,27 @@ def test_adopt_refuses_what_is_no_address(book, url):
     assert before == {p: p.read_bytes() for p in book.rglob("*") if p.is_file()}
 
 
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+sys.path.insert(0, "workflow")
+import adopt
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+adopt.replace(Path(sys.argv[1]), "x" * 5000)
+"""
+
+
+def test_a_full_disk_leaves_the_page_as_it_was(tmp_path):
+    page = tmp_path / "page.ipynb"
+    page.write_text("old")
+    command = [sys.executable, "-c", FULL_DISK, str(page)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode and "File too large" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["page.ipynb"]
+    assert page.read_text() == "old"
+
+
 def test_automation_runs_the_same_command_and_stays_below_jupyter_book_2():
     flows = {p.stem: p.read_text() for p in (ROOT / ".github/workflows").glob("*.yml")}
     assert set(flows) == {"check", "colab", "gpu"}

@@ -18,15 +18,20 @@ random digits of the same split, pixel-wise maximum.
 
 The layout is drawn on the CPU by hashing (seed, split, index), the pixels are composed
 on the device: every machine makes the same images, in any order and any batch.
+
+`Windows` reads canvases that are too large to compose for every step: the proxy and the
+windows of each, computed from the layout, and no other pixel.
 """
 
 from dataclasses import dataclass, field
+from functools import cache, partial
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from saccade_lib import glimpse
 from saccade_lib.data.door import Pack
 
 DIGITS = {"identification": 2, "sum": 2, "single": 1, "translated": 1}
@@ -100,6 +105,14 @@ class Canvases:
             ``image (B, 1, K, K)`` in [0, 1], ``label (B,)``, ``digits (B, D)`` and
             their ``centre (B, D, 2)`` as locations in [-1, 1].
         """
+        layout = self.layout(index, device)
+        image = self._composed(layout)  # (B, 1, K, K)
+        if self.enlarge:
+            image = F.interpolate(image, (self.enlarge,) * 2, mode="bilinear")
+        return {"image": image} | layout.truth
+
+    def layout(self, index: Tensor, device: str | torch.device = "cpu") -> "Layout":
+        """What lies where on the canvases of the given indices."""
         D = DIGITS[self.task]
         P = self.clutter if self.task in CLUTTERED else 0
         seed = self.seed if self.split == "train" else 0
@@ -107,24 +120,72 @@ class Canvases:
         u = uniforms(seed, SPLITS.index(self.split), index, n)
         which = (u[:, :D] * len(self._images)).long()  # (B, D)
         corner = self._corners(u[:, D : D + 2 * CANDIDATES])  # (B, D, 2), x and y
-        digits = self._labels[which]  # (B, D)
-        canvas = torch.zeros(len(index), self.side**2, dtype=torch.uint8, device=device)
         images = self._images.to(device)
         glyphs = _resize(images[which.to(device)], self.digit)  # (B, D, g, g)
-        self._paste(canvas, glyphs, corner)
+        parts = [(glyphs, corner.to(device))]
         if P:
-            patches, corner_p = self._clutter(images, u[:, -5 * P :], device)
-            self._paste(canvas, patches, corner_p)
-        image = canvas.view(-1, 1, self.side, self.side).float() / 255  # (B, 1, K, K)
-        if self.enlarge:
-            image = F.interpolate(image, (self.enlarge,) * 2, mode="bilinear")
+            parts.append(self._clutter(images, u[:, -5 * P :], device))
+        digits = self._labels[which]  # (B, D)
         centre = (corner + self.digit / 2) * 2 / self.side - 1  # (B, D, 2)
-        return {
-            "image": image,
-            "label": self.label(digits).to(device),
-            "digits": digits.to(device),
-            "centre": centre.float().to(device),
+        truth = {
+            "label": self.label(digits),
+            "digits": digits,
+            "centre": centre.float(),
         }
+        return Layout(parts, {name: v.to(device) for name, v in truth.items()})
+
+    def region(
+        self, index: int, left: int, top: int, width: int, height: int
+    ) -> Tensor:
+        """A part of one canvas, ``(1, height, width)`` in [0, 1], composed alone.
+
+        With the index as the image's number, a `glimpse.Reader` of canvases.
+        """
+        rows = torch.arange(top, top + height)[None, None]
+        columns = torch.arange(left, left + width)[None, None]
+        return self.pixels(self.layout(torch.tensor([index])), rows, columns)[0]
+
+    def pixels(self, layout: "Layout", rows: Tensor, columns: Tensor) -> Tensor:
+        """The pixels where rows ``(B, T, h)`` and columns ``(B, T, w)`` meet.
+
+        Returns:
+            ``(B, T, h, w)`` in [0, 1], zero outside the canvas: the same values as in
+            `batch`, without the rest of the canvas.
+        """
+        if self.enlarge:
+            across, down = (self._enlarged(k) for k in (columns, rows))  # (B, T, ., K)
+            return down @ self._composed(layout) @ across.mT
+        found = 0
+        b = torch.arange(len(rows), device=rows.device)[:, None, None, None]
+        for patches, corner in layout.parts:
+            p = patches.shape[-1]
+            for k in range(patches.shape[1]):
+                y = (
+                    rows - corner[:, k, 1, None, None]
+                )  # (B, T, h), from the patch's top
+                x = columns - corner[:, k, 0, None, None]
+                ink = patches[
+                    b, k, y.clamp(0, p - 1)[..., None], x.clamp(0, p - 1)[..., None, :]
+                ]  # (B, T, h, w)
+                on = ((y >= 0) & (y < p))[..., None] & ((x >= 0) & (x < p))[
+                    ..., None, :
+                ]
+                found = torch.maximum(ink * on, torch.as_tensor(found).to(ink))
+        return found.float() / 255
+
+    def _composed(self, layout: "Layout") -> Tensor:
+        """The canvases before they are enlarged, ``(B, 1, K, K)``."""
+        first = layout.parts[0][0]
+        canvas = first.new_zeros(len(first), self.side**2)
+        for patches, corner in layout.parts:
+            self._paste(canvas, patches, corner)
+        return canvas.view(-1, 1, self.side, self.side).float() / 255
+
+    def _enlarged(self, at: Tensor) -> Tensor:
+        """Weights ``(B, T, n, K)`` of the canvas's pixels in enlarged ones."""
+        weights = enlarging(self.side, self.enlarge).to(at.device)  # (enlarged, K)
+        inside = (at >= 0) & (at < self.enlarge)
+        return weights[at.clamp(0, self.enlarge - 1)] * inside[..., None]
 
     def label(self, digits: Tensor) -> Tensor:
         """Class ``(B,)`` of digits ``(B, D)``."""
@@ -163,16 +224,113 @@ class Canvases:
         ]  # (B, P, 8, 8)
         size = max(1, round(PATCH * self.digit / GLYPH))
         corner = (u[..., 3:5] * (self.side - size + 1)).long()  # (B, P, 2)
-        return _resize(patches, size), corner
+        return _resize(patches, size), corner.to(device)
 
     def _paste(self, canvas: Tensor, patches: Tensor, corner: Tensor) -> None:
         """Pixel-wise maximum of the patches ``(B, P, p, p)`` into ``(B, K * K)``."""
         r = torch.arange(patches.shape[-1], device=canvas.device)
-        corner = corner.to(canvas.device)
         rows = corner[..., 1, None, None] + r[:, None]  # (B, P, p, 1)
         columns = corner[..., 0, None, None] + r  # (B, P, 1, p)
         where = rows * self.side + columns  # (B, P, p, p)
         canvas.scatter_reduce_(1, where.flatten(1), patches.flatten(1), "amax")
+
+
+@dataclass
+class Layout:
+    """What lies where on B canvases, before any pixel is composed.
+
+    Attributes:
+        parts: digits, then clutter: patches ``(B, P, p, p)``, uint8, and their top left
+            corners ``(B, P, 2)``, x and y in pixels.
+        truth: ``label``, ``digits`` and ``centre``, as in `Canvases.batch`.
+    """
+
+    parts: list[tuple[Tensor, Tensor]]
+    truth: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Windows(Canvases):
+    """Canvases that are never composed: a proxy of each, and windows on demand.
+
+    They are enlarged, or without clutter: clutter is laid over digits by a maximum, and
+    the proxy of a maximum is no sum of proxies.
+
+    Attributes:
+        proxy: J.
+    """
+
+    proxy: int = 32
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.task in CLUTTERED and self.clutter and not self.enlarge:
+            raise ValueError(
+                f"windows of {self.task!r} need clutter=0 or enlarged canvases"
+            )
+
+    def batch(self, index: Tensor, device: str | torch.device = "cpu") -> dict:
+        """`Canvases.batch` with the proxy in the place of the image.
+
+        Returns:
+            ``proxy (B, 1, J, J)``, once more as ``image``; ``crop``, a function of
+            location ``(B, T, 2)``, scale ``(B, T)`` and size L that gives what
+            `glimpse.crop` gives for the whole canvas; ``label``, ``digits``,
+            ``centre``.
+        """
+        layout = self.layout(index, device)
+        c = self._proxy(layout)
+        crop = partial(self._crop, layout)
+        return {"image": c, "proxy": c, "crop": crop} | layout.truth
+
+    def _proxy(self, layout: Layout) -> Tensor:
+        """`glimpse.downsample` of the canvases, which is linear along each axis."""
+        K = self.enlarge or self.side
+        shrink = shrinking(K, self.proxy).to(layout.parts[0][0].device)  # (J, K)
+        if self.enlarge:
+            shrink = shrink @ enlarging(self.side, K).to(shrink)  # (J, side)
+            return shrink @ self._composed(layout) @ shrink.T
+        ((glyphs, corner),) = layout.parts
+        at = corner[..., None] + torch.arange(self.digit, device=corner.device)
+        across, down = shrink.T[at].unbind(2)  # (B, D, g, J) each
+        return (down.mT @ (glyphs.float() / 255) @ across).sum(dim=1, keepdim=True)
+
+    def _crop(self, layout, location, scale, size) -> Tensor:
+        """Eq. 6 from the four pixels around each sampling point."""
+        K = self.enlarge or self.side
+        i = glimpse.pixel_centres(size, location.device, location.dtype)  # (L,)
+        around, weights = [], []
+        for axis in (0, 1):
+            reading = location[..., axis, None] + scale[..., None] * i  # (B, T, L)
+            u = ((reading + 1) * K - 1) / 2  # pixel m is centred at m
+            first = u.detach().floor()
+            share = u - first  # of the pixel to the right, or below
+            around.append(torch.stack((first, first + 1), dim=-1).flatten(2).long())
+            weights.append(torch.stack((1 - share, share), dim=-1))  # (B, T, L, 2)
+        columns, rows = around  # (B, T, 2L)
+        ink = self.pixels(layout, rows, columns)  # (B, T, 2L, 2L)
+        ink = ink.unflatten(3, (size, 2)).unflatten(2, (size, 2))  # (B, T, L, 2, L, 2)
+        ink = (ink * weights[0][:, :, None, None]).sum(dim=5)  # (B, T, L, 2, L)
+        ink = (ink * weights[1][..., None]).sum(dim=3)  # (B, T, L, L)
+        return ink[:, :, None]  # (B, T, 1, L, L)
+
+
+@cache
+def enlarging(side: int, enlarged: int) -> Tensor:
+    """Bilinear enlarging along one axis as a matrix, ``(enlarged, side)``."""
+    unit = torch.eye(side)[None, None]
+    return F.interpolate(unit, (side, enlarged), mode="bilinear")[0, 0].T.contiguous()
+
+
+@cache
+def shrinking(side: int, proxy: int) -> Tensor:
+    """`glimpse.downsample` along one axis of a square: a matrix ``(proxy, side)``."""
+    unit = torch.eye(side)[None]  # (1, K, K)
+    factor = side // (4 * proxy)
+    if factor > 1:
+        unit = F.avg_pool1d(unit, factor)
+    unit = F.interpolate(unit[None], (side, proxy), mode="bilinear", antialias=True)
+    return unit[0, 0].T.contiguous()
 
 
 def pairs() -> list[tuple[int, int]]:
@@ -214,8 +372,8 @@ def _resize(glyphs: Tensor, size: int) -> Tensor:
     """uint8 ``(B, D, g, g)`` to ``(B, D, size, size)``, bilinear, antialiased."""
     if glyphs.shape[-1] == size:
         return glyphs
-    return (
-        F.interpolate(glyphs.float(), (size, size), mode="bilinear", antialias=True)
-        .round()
-        .to(torch.uint8)
+    smaller = size < glyphs.shape[-1]  # the filter that shrinks is slow, and not needed
+    made = F.interpolate(
+        glyphs.float(), (size, size), mode="bilinear", antialias=smaller
     )
+    return made.round_().to(torch.uint8)

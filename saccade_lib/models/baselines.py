@@ -2,16 +2,20 @@
 
 ResNet-18 on the whole image, with the dense layers of the Variational Saccading
 baseline (section 4.1), at torchvision's width for the paper's cost, and narrower for
-small machines; and a classifier that sees the proxy alone.
+small machines; the same over crops that tile the image; and a classifier that sees the
+proxy alone.
 
-Letters: B images, C channels, H x W pixels, F features.
+Letters: B images, C channels, H x W pixels, N crops, F features.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from saccade_lib import glimpse
 from saccade_lib.train import Loss, evaluating
@@ -98,7 +102,7 @@ class ResNet18(nn.Module):
 class _Classifier(nn.Module):
     """What the two baselines share: loss, prediction, and the check of their input."""
 
-    config: "Config | ProxyConfig"
+    config: "Config | CropsConfig | ProxyConfig"
 
     def loss(self, batch: dict) -> Loss:
         logits = self(self.checked(batch["image"]))
@@ -122,7 +126,7 @@ class _Classifier(nn.Module):
 class FullImage(_Classifier):
     """ResNet-18, then the dense layers of the released baseline."""
 
-    def __init__(self, config: Config):
+    def __init__(self, config: "Config | CropsConfig"):
         super().__init__()
         self.config = config
         hidden = config.hidden
@@ -139,9 +143,109 @@ class FullImage(_Classifier):
     def forward(self, x: Tensor) -> Tensor:
         if self.config.resize:
             x = F.interpolate(x, (self.config.resize,) * 2, mode="bilinear")
+        return self.dense(self.features(x))  # (B, classes)
+
+    def features(self, x: Tensor) -> Tensor:
+        """g(x), ``(B, F)``."""
         if x.shape[1] == 1:
             x = x.expand(-1, 3, -1, -1)  # (B, 3, H, W)
-        return self.dense(self.body(x))  # (B, classes)
+        return self.body(x)
+
+
+@dataclass(frozen=True)
+class CropsConfig:
+    """ResNet-18 over crops that tile the image.
+
+    Attributes:
+        classes, channels, width, hidden: as in `Config`.
+        crop: side of a crop, pixels; 224 in the paper.
+        segment: crops of each image that go through g in one call; None is all. Batch
+            normalisation sees one segment at a time, so it is part of the model.
+        checkpoint: keep no activations of a segment, compute them again in the backward
+            pass. Values and gradients stay the same.
+    """
+
+    classes: int
+    channels: int = 1
+    width: int = 64
+    hidden: int = 256
+    crop: int = 224
+    segment: int | None = None
+    checkpoint: bool = False
+
+
+class OverCrops(FullImage):
+    """y = f_d(sum_i g(x_i)) over the crops x_i of an image of any size (section 4.1).
+
+    g is ResNet-18, f_d the dense layers behind it. An image smaller than one crop is
+    enlarged to it, as the released code does.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        cfg = self.config
+        if min(x.shape[-2:]) < cfg.crop:
+            H, W = (max(side, cfg.crop) for side in x.shape[-2:])
+            x = F.interpolate(x, (H, W), mode="bilinear")
+        corners = tiles(*x.shape[-2:], cfg.crop)  # N of (left, top)
+        step = cfg.segment or len(corners)
+        total = x.new_zeros(len(x), cfg.hidden)
+        for start in range(0, len(corners), step):
+            total = total + self._segment(x, corners[start : start + step])
+        return self.dense(total)  # (B, classes)
+
+    def _segment(self, x: Tensor, corners: list[tuple[int, int]]) -> Tensor:
+        if not (self.config.checkpoint and torch.is_grad_enabled()):
+            return self.pooled(x, corners)
+        # The crops are cut within, so that what is kept for all segments is the image.
+        return checkpoint(
+            self.pooled,
+            x,
+            corners,
+            use_reentrant=False,
+            preserve_rng_state=False,  # nothing is drawn
+            context_fn=lambda: (nullcontext(), unmoved_statistics(self.body)),
+        )
+
+    def pooled(self, x: Tensor, corners: list[tuple[int, int]]) -> Tensor:
+        """Sum of g over some crops of each image, ``(B, F)``."""
+        L = self.config.crop
+        crops = [x[:, :, top : top + L, left : left + L] for left, top in corners]
+        features = self.features(torch.cat(crops))  # (N * B, F), crop by crop
+        return features.unflatten(0, (len(corners), len(x))).sum(dim=0)
+
+
+def tiles(height: int, width: int, crop: int) -> list[tuple[int, int]]:
+    """Corners (left, top) of crops that cover an image, row by row.
+
+    As many whole crops an axis as fit, and one at the far edge where pixels are left:
+    on 2528 pixels eleven of 224 and one more, which overlaps its neighbour by 160.
+    """
+
+    def line(side: int) -> list[int]:
+        if side < crop:
+            raise ValueError(f"an image of {side} pixels holds no crop of {crop}")
+        whole = list(range(0, side - crop + 1, crop))
+        return whole if whole[-1] + crop == side else [*whole, side - crop]
+
+    return [(left, top) for top in line(height) for left in line(width)]
+
+
+@contextmanager
+def unmoved_statistics(net: nn.Module) -> Iterator[None]:
+    """Within the block batch normalisation leaves its running statistics alone.
+
+    Computing a segment a second time must not count it a second time.
+    """
+    norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
+    before = [(m, m.momentum, m.num_batches_tracked.clone()) for m in norms]
+    try:
+        for norm in norms:
+            norm.momentum = 0.0  # running = 1 * running + 0 * batch
+        yield
+    finally:
+        for norm, momentum, count in before:
+            norm.momentum = momentum
+            norm.num_batches_tracked.copy_(count)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,8 @@ from torch.nn import functional as F
 from saccade_lib import glimpse
 from saccade_lib.train import Loss, evaluating
 
+KERNELS = {"local": 1, "wide-2": 2, "wide-4": 4}  # samplers that read the region only
+
 
 @dataclass(frozen=True)
 class Config:
@@ -39,17 +41,17 @@ class Config:
         narrow_to: s at the end of training for a fixed scale that shrinks, or None.
         narrow_during: shares of training between which it shrinks.
         sigma: standard deviation of the posterior before training.
-        sigma_max: bound of it, or None. Without one, training from wide windows finds
-            it easier to scatter the glimpses by noise than to place them.
+        sigma_max: bound of it, or None. Without one, training finds it easier to
+            scatter the glimpses by noise than to place them.
         fixed_variance: sigma^2 of the posterior if it is not learned (figure 4).
         encoder: ``"small"`` convnets, or the ``"residual"`` ones of the released code.
         posterior: ``"pointer"``: the mean place is where soft attention over the
             proxy's map points (ours), plus a dense correction; ``"dense"``: a dense
             network of the proxy's features alone (released code).
+        inhibition: of ``"pointer"``, nats by which its attention falls where an earlier
+            window of the image lies (ours): inhibition of return. 0 is none.
         features: F, width of a crop's features.
         hidden: N, width of the VRNN: proxy and place features, recurrence, heads.
-        explore: share of training at whose start all places, and at whose end none, are
-            drawn uniformly instead of from the posterior (ours; 0 is the paper).
         objective: ``"sum"`` is eq. 5 with unit weights; ``"weighted"`` scales its two
             VRNN terms; ``"product"`` multiplies classification by VRNN loss, as the
             released code does.
@@ -66,6 +68,11 @@ class Config:
             then the classifier sees the proxy too.
         places: ``"learned"``; or a control with the same classifier: ``"random"``,
             ``"centre"``, ``"oracle"`` (true centres, read from the batch).
+        sampler: how crops are cut and what gradient reaches the places (appendix 7.5):
+            ``"bilinear"``, the spatial transformer; ``"local"``, the same from the
+            window's pixels alone; ``"wide-2"``, ``"wide-4"``, with a tent of that
+            half-width in pixels; ``"mask"``, the paper's localised transformer;
+            ``"detached"``, none.
     """
 
     classes: int
@@ -81,9 +88,9 @@ class Config:
     fixed_variance: float | None = None
     encoder: str = "small"
     posterior: str = "pointer"
+    inhibition: float = 8.0
     features: int = 128
     hidden: int = 64
-    explore: float = 0.0
     objective: str = "weighted"
     reconstruction_weight: float = 1e-3
     kl_weight: float = 1e-2
@@ -93,6 +100,7 @@ class Config:
     window: str = "bounded"
     state_in_classifier: bool = False
     places: str = "learned"
+    sampler: str = "bilinear"
 
     def __post_init__(self):
         _one_of("objective", self.objective, ("sum", "weighted", "product"))
@@ -101,6 +109,7 @@ class Config:
         _one_of("encoder", self.encoder, ("small", "residual"))
         _one_of("posterior", self.posterior, ("pointer", "dense"))
         _one_of("places", self.places, ("learned", "random", "centre", "oracle"))
+        _one_of("sampler", self.sampler, ("bilinear", "detached", "mask", *KERNELS))
         if self.size % 2:
             raise ValueError(f"size must be even, got {self.size}")
         if self.kl_reading == "code" and (self.sigma_max or self.fixed_variance):
@@ -213,10 +222,26 @@ class Pointer(nn.Module):
     "the leftmost digit" is as easy to ask for as "a digit". Before training, the first
     two keys are the coordinates and glimpse t asks for its own direction: the windows
     start spread over the image instead of on top of each other.
+
+    Two things keep the attention able to learn. Its scores are bounded, as in pointer
+    networks (Bello et al. 2016): unbounded ones grow within a few hundred steps until
+    the softmax has no gradient. And where a window of this image has been, they fall,
+    as they do in human gaze ("inhibition of return", Posner and Cohen 1984): without
+    that all glimpses settle on the same digit.
     """
 
-    def __init__(self, side: int, hidden: int, glimpses: int, keys: int = 16):
+    LIMIT = 5.0  # of a score, nats: the odds of two cells are at most exp(2 * LIMIT)
+
+    def __init__(
+        self,
+        side: int,
+        hidden: int,
+        glimpses: int,
+        inhibition: float,
+        keys: int = 16,
+    ):
         super().__init__()
+        self.inhibition = inhibition
         i = glimpse.pixel_centres(side)  # (n,)
         y, x = torch.meshgrid(i, i, indexing="ij")
         self.register_buffer("places", torch.stack((x, y)))  # (2, n, n)
@@ -234,22 +259,33 @@ class Pointer(nn.Module):
         places = self.places.expand(len(f), -1, -1, -1)  # (B, 2, n, n)
         return self.key(torch.cat((f, places.to(f.dtype)), dim=1)).flatten(2)
 
-    def forward(self, t: int, state: Tensor, keys: Tensor, reach: Tensor) -> Tensor:
+    def forward(
+        self,
+        state: Tensor,
+        keys: Tensor,
+        reach: Tensor,
+        looked: list[tuple[Tensor, Tensor]],
+    ) -> Tensor:
         """z_{1,2}, ``(B, 2)``, whose window is centred where the attention points.
 
         Args:
-            t: number of the glimpse, from 0.
             state: ``(B, 2N)``, what asks.
             keys: ``(B, K, n * n)``.
             reach: ``(B, 1)``, largest location of a window that stays inside: 1 - s.
+            looked: location ``(B, 2)`` and scale ``(B,)`` of each earlier window.
         """
-        query = self.query(state) + self.own[t]  # (B, K)
-        scores = torch.bmm(query[:, None], keys)[:, 0]  # (B, n * n)
-        weights = torch.softmax(scores.float(), dim=1)  # (B, n * n)
+        query = self.query(state) + self.own[len(looked)]  # (B, K)
+        scores = _precise(torch.bmm(query[:, None], keys)[:, 0])  # (B, n * n)
+        scores = self.LIMIT * torch.tanh(scores / self.LIMIT)
+        places = self.places.flatten(1)  # (2, n * n)
+        for location, scale in looked:
+            distance = ((places - location[:, :, None]) ** 2).sum(dim=1)  # (B, n * n)
+            near = torch.exp(-distance / scale[:, None] ** 2)  # (B, n * n)
+            scores = scores - self.inhibition * near
+        weights = torch.softmax(scores, dim=1)  # (B, n * n)
         # A window as wide as the image cannot move: any finite z will do.
         reach = reach[..., None].clamp(min=1e-6)  # (B, 1, 1)
-        location = self.places.flatten(1) / reach  # (B, 2, n * n)
-        z = torch.atanh(location.clamp(-0.97, 0.97))  # inverse of `window`
+        z = torch.atanh((places / reach).clamp(-0.97, 0.97))  # inverse of `window`
         return (weights[:, None] * z).sum(dim=2)
 
 
@@ -347,15 +383,16 @@ class VariationalSaccading(nn.Module):
             nn.ReLU(inplace=True),
             nn.Linear(Fe, config.classes),
         )
-        # Set by the progress of training: state, so that it is saved and resumed.
+        # Set by the progress of training: state, so that it is saved with the weights.
         self.register_buffer("window_side", torch.tensor(float(config.scale[1])))
-        self.register_buffer("exploring", torch.tensor(0.0))
 
     def _build_vrnn(self, config: Config) -> None:
         C, N = config.channels, config.hidden
         self.read_proxy = ProxyNet(config)  # phi_c
         if config.posterior == "pointer":
-            self.point = Pointer(self.read_proxy.side, N, config.glimpses)
+            self.point = Pointer(
+                self.read_proxy.side, N, config.glimpses, config.inhibition
+            )
         self.read_place = nn.Sequential(nn.Linear(3, N), nn.ELU())  # phi_z
         self.prior = perceptron(N, N, 6)
         self.posterior = perceptron(2 * N, N, 6)
@@ -378,20 +415,20 @@ class VariationalSaccading(nn.Module):
         keys = self.point.keys(where) if pointing else None  # (B, K, n * n)
         h = torch.zeros_like(seen)  # (B, N)
         memory = [(h, h) for _ in self.recur]
-        steps = []
-        for t in range(self.config.glimpses):
+        looked, steps = [], []
+        for _ in range(self.config.glimpses):
             mu_p, sigma_p = _gaussian(self.prior(h))  # (B, 3)
             state = torch.cat((seen, h), dim=1)  # (B, 2N)
             v = self.posterior(state)  # (B, 6)
             mu_q, sigma_q = _gaussian(v, self.config.sigma_max)  # (B, 3)
             if pointing:
                 reach = 1 - self._scale(mu_q[:, :1])  # (B, 1)
-                mu_q = mu_q + F.pad(self.point(t, state, keys, reach), (1, 0))  # (B, 3)
+                place = self.point(state, keys, reach, looked)  # (B, 2)
+                mu_q = mu_q + F.pad(place, (1, 0))  # (B, 3)
             if self.config.fixed_variance is not None:
                 sigma_q = torch.full_like(mu_q, self.config.fixed_variance**0.5)
             z = mu_q + sigma_q * torch.randn_like(mu_q) if sample else mu_q  # (B, 3)
-            if self.training and self.config.explore:
-                z = self._explore(z)
+            looked.append(self.window(z))
             place = self.read_place(z)  # (B, N)
             guess = self.decode(torch.cat((place, h), dim=1))  # (B, C*J*J)
             reconstruction = F.binary_cross_entropy_with_logits(
@@ -405,12 +442,6 @@ class VariationalSaccading(nn.Module):
         )
         location, scale = self.window(z)
         return Places(location, scale, h, reconstruction, kl, sigma)
-
-    def _explore(self, z: Tensor) -> Tensor:
-        """Replace z by a uniform place in a falling share of the batch."""
-        uniform = torch.atanh(torch.rand_like(z) * 1.96 - 0.98)  # (B, 3)
-        chosen = torch.rand_like(z[:, :1]) < self.exploring  # (B, 1)
-        return torch.where(chosen, uniform, z)
 
     def _recur(self, x: Tensor, memory: list) -> tuple[Tensor, list]:
         new = []
@@ -467,14 +498,24 @@ class VariationalSaccading(nn.Module):
 
     def look(self, x: Tensor, places: Places) -> tuple[Tensor, Tensor]:
         """Logits ``(B, classes)`` and crops ``(B, T, C, L, L)``."""
-        outside = "zeros" if self.config.window == "code" else "error"
-        size = self.config.size
-        o = glimpse.crop(x, places.location, places.scale, size, outside)
+        o = self._cut(x, places.location, places.scale)  # (B, T, C, L, L)
         features = self.read_crop(o.flatten(0, 1))  # (B*T, F)
         features = features.unflatten(0, o.shape[:2])  # (B, T, F)
         if self.config.state_in_classifier:
             features = torch.cat((features, places.state), dim=2)  # (B, T, F+N)
         return self.classify(features.sum(dim=1)), o
+
+    def _cut(self, x: Tensor, location: Tensor, scale: Tensor) -> Tensor:
+        """The crops of the configured sampler."""
+        cfg = self.config
+        outside = "zeros" if cfg.window == "code" else "error"
+        if cfg.sampler in KERNELS:
+            kernel = KERNELS[cfg.sampler]
+            return glimpse.crop_local(x, location, scale, cfg.size, outside, kernel)
+        o = glimpse.crop(x, location, scale, cfg.size, outside)
+        if cfg.sampler == "mask":
+            return glimpse.mask_gradient(o, location, scale)
+        return o.detach() if cfg.sampler == "detached" else o
 
     # 4. The objective (eq. 5).
 
@@ -520,10 +561,8 @@ class VariationalSaccading(nn.Module):
         return {"product": nll * vrnn / cfg.product_unit}
 
     def _set_progress(self, progress: float) -> None:
-        """Explore less and narrow the windows as training goes on."""
+        """Narrow the windows as training goes on."""
         cfg = self.config
-        if cfg.explore:
-            self.exploring.fill_(max(0.0, 1 - progress / cfg.explore))
         if cfg.narrow_to is not None:
             start, end = cfg.narrow_during
             share = min(1.0, max(0.0, (progress - start) / (end - start)))
@@ -556,12 +595,15 @@ def _gaussian(v: Tensor, sigma_max: float | None = None) -> tuple[Tensor, Tensor
     The last three numbers are log-variances; with a bound, ``log(sigma^2)`` is
     ``2 log(sigma_max) + log sigmoid(v)``, which is the same far below the bound.
     """
-    if v.dtype == torch.bfloat16:  # a place needs more than eight bits
-        v = v.float()
-    mu, log_variance = v.chunk(2, dim=1)
+    mu, log_variance = _precise(v).chunk(2, dim=1)
     if sigma_max:
         log_variance = 2 * math.log(sigma_max) + F.logsigmoid(log_variance)
     return mu, torch.exp(0.5 * log_variance.clamp(-10.0, 4.0))
+
+
+def _precise(v: Tensor) -> Tensor:
+    """A place needs more than the eight bits of bfloat16."""
+    return v.float() if v.dtype == torch.bfloat16 else v
 
 
 def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:

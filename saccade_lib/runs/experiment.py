@@ -12,6 +12,7 @@ from saccade_lib import cost
 from saccade_lib import train as training
 from saccade_lib.data import digits, door
 from saccade_lib.models import baselines, variational_saccading
+from saccade_lib.models.by_windows import ByWindows
 
 EPOCH = 60_000  # images; the streams are endless, so an epoch is a unit, as in MNIST
 MEMORY_BATCH = 160  # the batch at which the paper states memory
@@ -20,6 +21,7 @@ HIT = 0.5  # a digit is hit when a window's centre is this near, in half-widths 
 MODELS = {
     variational_saccading.Config: variational_saccading.VariationalSaccading,
     baselines.Config: baselines.FullImage,
+    baselines.CropsConfig: baselines.OverCrops,
     baselines.ProxyConfig: baselines.ProxyOnly,
 }
 
@@ -30,6 +32,7 @@ class Experiment:
 
     Attributes:
         task: of `digits.Canvases`, as are side, digit, clutter and enlarge.
+        windows: canvases are never composed, but read by windows (`digits.Windows`).
         model: the configuration of the model that is trained.
         schedule: of the training loop.
         seeds: the seeds that the tables want.
@@ -43,12 +46,16 @@ class Experiment:
     digit: int = digits.GLYPH
     clutter: int = 8
     enlarge: int | None = None
+    windows: bool = False
     seeds: tuple[int, ...] = (0, 1, 2)
     validation: int = 2_000
     test: int = 10_000
 
     def canvases(self, pack: door.Pack, split: str, seed: int) -> digits.Canvases:
-        return digits.Canvases(
+        kind, more = digits.Canvases, {}
+        if self.windows:
+            kind, more = digits.Windows, {"proxy": self.model.proxy}
+        return kind(
             pack,
             self.task,
             split,
@@ -57,6 +64,7 @@ class Experiment:
             clutter=self.clutter,
             enlarge=self.enlarge,
             seed=seed,
+            **more,
         )
 
 
@@ -132,7 +140,10 @@ def build(experiment: Experiment, seed: int) -> nn.Module:
     """The untrained model of a row; its first weights are a function of the seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = MODELS[type(experiment.model)](experiment.model)
+        kind = MODELS[type(experiment.model)]
+        if experiment.windows and kind is variational_saccading.VariationalSaccading:
+            kind = ByWindows
+        model = kind(experiment.model)
     return model.to(memory_format=torch.channels_last)
 
 

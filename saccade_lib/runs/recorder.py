@@ -79,7 +79,10 @@ def find(paper: str, name: str) -> Run:
         there = ", ".join(ROWS[paper][row])
         raise ValueError(f"row {row!r} has no profile {profile!r}: one of {there}")
     session.check_seed(number)
-    return Run(paper, row, profile, number, ROWS[paper][row][profile])
+    run = Run(paper, row, profile, number, ROWS[paper][row][profile])
+    if run.name != name:  # "01" is no second way to write 1
+        raise ValueError(f"no run {name!r}: it is called {run.name}")
+    return run
 
 
 def record(

@@ -26,7 +26,11 @@ NAMED = [
     "book/cluster.html",
     "book/bibliography.html",
     "notebooks/00-start-here.html",
+    "notebooks/10-the-bound.html",
+    "notebooks/11-differentiable-crops.html",
     "notebooks/12-two-digit-mnist.html",
+    "notebooks/13-larger-than-memory.html",
+    "notebooks/14-large-images.html",
 ]
 
 

@@ -1,0 +1,137 @@
+"""Wrong answers to the exercises: (what the solution says, what is said instead)."""
+
+WRONG = {
+    "crop-by-hand": [
+        ("location[0] + scale[0]", "location[1] + scale[1]"),  # x and y exchanged
+        ("scale[1] * i", "scale[0] * i"),  # one scale for both axes
+        ("* W - 1) / 2", "* W) / 2"),  # half a pixel off
+        ("(1 - (u", "(2 - (u"),  # weights that reach too far
+        ("across.T", "across.T + 0.01"),
+    ],
+    "to-location": [
+        ("torch.tanh(z) * (1 - s)", "z.clamp(-1 + s, 1 - s)"),
+        ("(1 - s)", "(1 - s / 2)"),
+        ("torch.tanh(z)", "-torch.tanh(z)"),
+    ],
+    "to-z": [("location / (1 - s)", "location"), ("torch.atanh", "torch.tanh")],
+    "hit-probability": [
+        ("1 - (1 - one) ** T", "T * one"),
+        ("(side - window)", "side"),
+        ("digit / 2", "digit / 4"),
+    ],
+    "hit-estimate": [
+        ("/ n)", "/ 1)"),
+        (".all(dim=2)", ".any(dim=2)"),
+        ("generator=generator", "generator=None"),
+        ("math.sqrt(share * (1 - share) / n)", "0.05"),
+    ],
+    "kl": [
+        ("((mu_q - mu_p) / sigma_p)", "((mu_q - mu_p) / sigma_q)"),
+        ("- ratio.log()", "+ ratio.log()"),
+        (".sum(dim=-1)", ".mean(dim=-1)"),
+        ("(sigma_q / sigma_p) ** 2", "(sigma_q / sigma_p)"),
+    ],
+    "kl-by-sampling": [
+        ("mu_q + sigma_q * noise", "mu_p + sigma_p * noise"),
+        ("terms.std() / math.sqrt(n)", "terms.std()"),
+        ("- sigma_q.log()", ""),
+    ],
+    "pair-label": [
+        ("low, high = min(a, b), max(a, b)", "low, high = a, b"),
+        ("high - low", "high"),
+    ],
+    "label-pair": [("a + label", "label"), ("return a, a + label", "return 3, 7")],
+    "chance-levels": [
+        ("(min(a, b), max(a, b)) for", "(a, b) for"),
+        ("max(sums.values()) / n**2", "0.1"),
+        ("for b in range(n)", "for b in range(a, n)"),
+    ],
+    "lower-bound": [
+        ("log_right + log_p - log_q", "log_right + log_p"),  # no entropy
+        ("log_right + log_p - log_q", "log_right - log_p + log_q"),  # KL's sign
+        ("log_right + log_p - log_q", "log_right"),
+        ("torch.where(log_q > -math.inf, terms, 0.0)", "terms"),
+    ],
+    "best-q": [
+        (".mean(dim=0)", ".sum(dim=0)"),
+        ("log_p + log_rights", "log_rights"),
+        (" - scores.logsumexp(dim=0)", ""),
+    ],
+    "importance-bound": [
+        (" - math.log(len(log_w))", ""),
+        ("log_w.logsumexp(dim=0)", "log_w.exp().sum(dim=0).log()"),
+        ("log_w.logsumexp(dim=0) - math.log(len(log_w))", "log_w.mean(dim=0)"),
+    ],
+    "leave-one-out": [
+        ("(values.sum() - values) / (len(values) - 1)", "values.mean()"),
+        ("(values - others)", "values"),
+        (" / sigma", ""),
+        (".mean(dim=0)", ".sum(dim=0)"),
+    ],
+    "place-slopes": [
+        ("* W / 2", "* W"),
+        ("-d_v.sign()", "d_v.sign()"),
+        ("samples(location[1], scale[1]", "samples(location[1], scale[0]"),
+        ("(d_u.abs() < 1)", "(d_u.abs() < 2)"),
+        ("torch.stack((by_x, by_y))", "torch.stack((by_y, by_x))"),
+    ],
+    "scale-slopes": [
+        ("by_x * i,", "by_x * i[:, None],"),
+        ("by_y * i[:, None]", "by_y"),
+        ("+ 1) / L - 1", "+ 1) / L"),
+    ],
+    "needed-columns": [
+        ("- w) + 1", "- w)"),
+        ("+ w) - 1", "+ 1) - 1"),
+        ("min(last, W - 1)", "last"),
+        ("max(first, 0)", "first"),
+        ("last - first + 1", "last - first"),
+    ],
+    "tiles-touched": [
+        ("(left + width - 1) // t", "(left + width) // t"),
+        ("range(left // t", "range(0"),
+        ("(top + height - 1) // t + 1", "(top + height - 1) // t"),
+        ("(column, row) for", "(row, column) for"),
+    ],
+    "mean-tiles": [
+        ("(w - 1) / t", "w / t"),
+        (") ** 2", ")"),
+        ("tiles * t * t", "tiles * w * w"),
+    ],
+    "level-for": [
+        ("min(scale", "max(scale"),
+        ("scale[0] * shape[1], scale[1] * shape[0]", "scale[0] * shape[0], scale[1]"),
+        (">= L", "> L"),
+        ("max(enough, default=0)", "min(enough, default=0)"),
+    ],
+    "saving": [
+        ("(full / chosen) ** 2", "full / chosen"),
+        ("* (1 - 1 / L) + 2", ""),
+        ("for f in (1, factor)", "for f in (factor, 1)"),
+    ],
+    "cover": [
+        ("[*begins, side - crop]", "begins"),
+        ("crop - overlap", "crop"),
+        ("begins if reached else", ""),
+        (
+            "for top in line(height) for left in line(width)",
+            "for left in line(width) for top in line(height)",
+        ),
+    ],
+    "naive-batch": [
+        ("4 * channels", "channels"),
+        ("(image + crops * per_crop)", "(crops * per_crop)"),
+        ("//", "/"),
+    ],
+    "segment-size": [
+        ("memory - batch * 4", "memory - 4"),
+        ("(batch * per_crop)", "per_crop"),
+        ("min(crops, fitting)", "fitting"),
+        ("max(0, min(crops, fitting))", "min(crops, fitting)"),
+    ],
+    "speed-ups": [
+        ("* gpus", ""),
+        ("baseline - images", "baseline"),
+        ("/ small", "/ large"),
+    ],
+}

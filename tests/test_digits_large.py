@@ -5,6 +5,7 @@ from dataclasses import fields
 import pytest
 import torch
 from test_digits import embedded
+from torch.nn import functional as F
 
 from saccade_lib import glimpse
 from saccade_lib.data.digits import Canvases, Windows, enlarging, shrinking
@@ -28,10 +29,10 @@ def of(canvases):
 sources = pytest.mark.parametrize("canvases", SOURCES, ids=of)
 
 
-def read(canvases, proxy=16):
+def read(canvases, proxy=16, **more):
     """The same canvases, read by windows."""
     same = {f.name: getattr(canvases, f.name) for f in fields(canvases)}
-    return Windows(**same, proxy=proxy)
+    return Windows(**same, proxy=proxy, **more)
 
 
 def windows_of(count, scale, seed=0):
@@ -98,6 +99,38 @@ def test_a_window_s_gradient_is_that_of_the_crop(canvases):
         found.append(torch.cat((location.grad.flatten(), scale.grad.flatten())))
     assert found[0].abs().max() > 1
     assert torch.allclose(*found, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("canvases", SOURCES[:3], ids=of)
+@pytest.mark.parametrize("scale, factor", [(0.08, 2), (0.31, 8), (1.0, 16), (0.03, 1)])
+def test_an_antialiased_window_is_the_crop_of_a_level(canvases, scale, factor):
+    """400 pixels halve four times; twelve points of a window need twelve pixels."""
+    windows = read(canvases, antialias=True)
+    assert windows.level(scale, 12) == factor
+    whole, parts = canvases.batch(INDEX), windows.batch(INDEX)
+    level = F.avg_pool2d(whole["image"], factor)
+    location, scale = windows_of(3, scale)
+    reach = 1 - scale[:, 1, None]
+    location[:, 1] = whole["centre"][:, 0].clamp(-reach, reach)
+    true = glimpse.crop(level, location, scale, 12)
+    cut = parts["crop"](location, scale, 12)
+    assert torch.allclose(cut, true, atol=2e-5)
+    assert true.max() > 0.1
+
+
+@sources
+def test_a_soft_window_fades_from_its_centre_to_nothing(canvases):
+    location, scale = windows_of(2, 0.4)
+    hard = read(canvases).batch(INDEX)["crop"](location, scale, 9)
+    soft = read(canvases, soft=True).batch(INDEX)["crop"](location, scale, 9)
+    assert torch.equal(soft[..., 4, 4], hard[..., 4, 4])
+    at = torch.cos(torch.tensor([[0.0, 4 / 9, 8 / 9]]) * torch.pi / 2)
+    ratio = soft[..., 4:9:2, 4:9:2] / (at.T @ at)
+    assert torch.allclose(ratio, hard[..., 4:9:2, 4:9:2], atol=1e-5)
+
+
+def test_an_enlarged_canvas_has_one_level():
+    assert read(SOURCES[4], antialias=True).level(1.0, 12) == 1
 
 
 @sources

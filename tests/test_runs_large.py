@@ -75,8 +75,10 @@ def test_a_batch_that_cannot_be_read_is_refused_and_nothing_is_kept():
     assert not hasattr(net, "_crop")
 
 
-@pytest.mark.parametrize("places", ["learned", "random", "oracle"])
-def test_a_row_that_reads_by_windows_trains(places):
+@pytest.mark.parametrize(
+    "places, windows", [("learned", "soft"), ("random", "full"), ("oracle", "level")]
+)
+def test_a_row_that_reads_by_windows_trains(places, windows):
     run = Experiment(
         "identification",
         replace(SMALL, places=places),
@@ -84,7 +86,7 @@ def test_a_row_that_reads_by_windows_trains(places):
         side=300,
         digit=42,
         clutter=0,
-        windows=True,
+        windows=windows,
         validation=20,
         test=30,
     )
@@ -105,7 +107,7 @@ def test_the_proxy_s_classifier_trains_on_the_same_batches():
         Schedule(steps=2, batch=8, validate_every=2),
         side=300,
         digit=42,
-        windows=True,
+        windows="full",
         validation=20,
         test=30,
     )

@@ -23,6 +23,7 @@ on the device: every machine makes the same images, in any order and any batch.
 windows of each, computed from the layout, and no other pixel.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache, partial
 
@@ -155,7 +156,7 @@ class Canvases:
         if self.enlarge:
             across, down = (self._enlarged(k) for k in (columns, rows))  # (B, T, ., K)
             return down @ self._composed(layout) @ across.mT
-        found = 0
+        found = None
         b = torch.arange(len(rows), device=rows.device)[:, None, None, None]
         for patches, corner in layout.parts:
             p = patches.shape[-1]
@@ -167,10 +168,9 @@ class Canvases:
                 ink = patches[
                     b, k, y.clamp(0, p - 1)[..., None], x.clamp(0, p - 1)[..., None, :]
                 ]  # (B, T, h, w)
-                on = ((y >= 0) & (y < p))[..., None] & ((x >= 0) & (x < p))[
-                    ..., None, :
-                ]
-                found = torch.maximum(ink * on, torch.as_tensor(found).to(ink))
+                inside = ((y >= 0) & (y < p))[..., None]
+                ink = ink * (inside & ((x >= 0) & (x < p))[..., None, :])
+                found = ink if found is None else layout.over(found, ink)
         return found.float() / 255
 
     def _composed(self, layout: "Layout") -> Tensor:
@@ -243,10 +243,12 @@ class Layout:
         parts: digits, then clutter: patches ``(B, P, p, p)``, uint8, and their top left
             corners ``(B, P, 2)``, x and y in pixels.
         truth: ``label``, ``digits`` and ``centre``, as in `Canvases.batch`.
+        over: what two parts give where both have ink.
     """
 
     parts: list[tuple[Tensor, Tensor]]
     truth: dict[str, Tensor]
+    over: Callable[[Tensor, Tensor], Tensor] = torch.maximum
 
 
 @dataclass(frozen=True)
@@ -258,9 +260,18 @@ class Windows(Canvases):
 
     Attributes:
         proxy: J.
+        antialias: read a composed canvas from means of f x f pixels, f being the
+            largest power of two that leaves a window as many of them as its crop has,
+            as from a level of a pyramid. Points that are further apart than strokes are
+            wide say little, and their slopes nothing, about where a digit is.
+        soft: let windows fade to zero at their borders, as a cosine on each axis. A
+            digit that is small in its window then gains by every step towards the
+            centre; in a hard window, only by crossing the border.
     """
 
     proxy: int = 32
+    antialias: bool = False
+    soft: bool = False
 
     def __post_init__(self):
         super().__post_init__()
@@ -275,13 +286,23 @@ class Windows(Canvases):
         Returns:
             ``proxy (B, 1, J, J)``, once more as ``image``; ``crop``, a function of
             location ``(B, T, 2)``, scale ``(B, T)`` and size L that gives what
-            `glimpse.crop` gives for the whole canvas; ``label``, ``digits``,
-            ``centre``.
+            `glimpse.crop` gives for the whole canvas (for its level, fading, where
+            they are asked for); ``label``, ``digits``, ``centre``.
         """
         layout = self.layout(index, device)
         c = self._proxy(layout)
         crop = partial(self._crop, layout)
         return {"image": c, "proxy": c, "crop": crop} | layout.truth
+
+    def level(self, scale: float, size: int) -> int:
+        """f for windows of a scale, read at ``size`` points across."""
+        factor = 1
+        if self.antialias and not self.enlarge:  # an enlarged canvas is smooth already
+            while (
+                self.side % (2 * factor) == 0 and 2 * factor * size <= scale * self.side
+            ):
+                factor *= 2
+        return factor
 
     def _proxy(self, layout: Layout) -> Tensor:
         """`glimpse.downsample` of the canvases, which is linear along each axis."""
@@ -297,7 +318,10 @@ class Windows(Canvases):
 
     def _crop(self, layout, location, scale, size) -> Tensor:
         """Eq. 6 from the four pixels around each sampling point."""
-        K = self.enlarge or self.side
+        factor = self.level(float(scale.detach().min()), size)
+        if factor > 1:
+            layout = shrunk(layout, factor)
+        K = (self.enlarge or self.side) // factor
         i = glimpse.pixel_centres(size, location.device, location.dtype)  # (L,)
         around, weights = [], []
         for axis in (0, 1):
@@ -312,7 +336,27 @@ class Windows(Canvases):
         ink = ink.unflatten(3, (size, 2)).unflatten(2, (size, 2))  # (B, T, L, 2, L, 2)
         ink = (ink * weights[0][:, :, None, None]).sum(dim=5)  # (B, T, L, 2, L)
         ink = (ink * weights[1][..., None]).sum(dim=3)  # (B, T, L, L)
+        if self.soft:
+            fade = torch.cos(i * torch.pi / 2)  # (L,)
+            ink = ink * fade[:, None] * fade
         return ink[:, :, None]  # (B, T, 1, L, L)
+
+
+def shrunk(layout: Layout, factor: int) -> Layout:
+    """The layout of canvases whose pixels are means of ``factor`` x ``factor``.
+
+    Only for parts that do not overlap: their means add up.
+    """
+    ((patches, corner),) = layout.parts
+    g = patches.shape[-1]
+    p = -(-g // factor) + 1  # pixels that a patch may touch
+    r = torch.arange(g, device=corner.device)
+    at = (corner[..., None] % factor + r) // factor  # (B, D, 2, g)
+    i = torch.arange(p, device=corner.device)[:, None]
+    pool = (at[..., None, :] == i).float() / factor  # (B, D, 2, p, g)
+    across, down = pool.unbind(2)
+    means = down @ patches.float() @ across.mT  # (B, D, p, p)
+    return Layout([(means, corner // factor)], layout.truth, torch.add)
 
 
 @cache

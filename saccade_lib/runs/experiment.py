@@ -32,7 +32,9 @@ class Experiment:
 
     Attributes:
         task: of `digits.Canvases`, as are side, digit, clutter and enlarge.
-        windows: canvases are never composed, but read by windows (`digits.Windows`).
+        windows: how canvases are read that are never composed (`digits.Windows`):
+            at ``"full"`` size; from a ``"level"``, antialiased; or so and ``"soft"``.
+            Empty for composed canvases.
         model: the configuration of the model that is trained.
         schedule: of the training loop.
         seeds: the seeds that the tables want.
@@ -46,7 +48,7 @@ class Experiment:
     digit: int = digits.GLYPH
     clutter: int = 8
     enlarge: int | None = None
-    windows: bool = False
+    windows: str = ""
     seeds: tuple[int, ...] = (0, 1, 2)
     validation: int = 2_000
     test: int = 10_000
@@ -55,6 +57,8 @@ class Experiment:
         kind, more = digits.Canvases, {}
         if self.windows:
             kind, more = digits.Windows, {"proxy": self.model.proxy}
+            more["antialias"] = self.windows in ("level", "soft")
+            more["soft"] = self.windows == "soft"
         return kind(
             pack,
             self.task,

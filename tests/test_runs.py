@@ -13,14 +13,15 @@ from saccade_lib.models import baselines
 from saccade_lib.models.variational_saccading import Config
 from saccade_lib.runs import Measured, Measurement, experiment, find, recorder, runs
 from saccade_lib.runs import __main__ as command
-from saccade_lib.runs.experiment import Experiment, build, evaluate, train
+from saccade_lib.runs.experiment import build, evaluate, train
+from saccade_lib.runs.on_digits import OnDigits
 from saccade_lib.runs.recorder import recorded_model
 from saccade_lib.train import Schedule
 
 PAPER = "variational-saccading"
-TINY = Experiment(
+TINY = OnDigits(
     "identification",
-    Config(
+    model=Config(
         classes=55,
         proxy=8,
         glimpses=2,
@@ -31,7 +32,7 @@ TINY = Experiment(
         hidden=8,
         sigma=0.2,
     ),
-    Schedule(steps=4, batch=8, validate_every=2, choose_after=1.0),
+    schedule=Schedule(steps=4, batch=8, validate_every=2, choose_after=1.0),
     side=84,
     seeds=(0, 1),
     validation=20,
@@ -118,7 +119,7 @@ def test_every_row_is_complete():
         canvases = run.experiment.canvases(pack, "train", 0)
         assert run.experiment.model.classes == canvases.classes
         assert run.experiment.model.channels == 1
-        kind = experiment.MODELS[type(run.experiment.model)]
+        kind = run.experiment.kind()
         with torch.device("meta"):
             assert cost.parameters(kind(run.experiment.model)) > 0
 
@@ -276,7 +277,7 @@ def test_evaluating_counts_every_canvas_once(monkeypatch):
 
 def test_a_hit_is_a_window_within_a_quarter_of_the_digit():
     canvases = digits.Canvases(embedded(), "sum")  # 28 of 100 pixels: 7 pixels are 0.14
-    centre = torch.tensor([[[0.0, 0.0], [0.5, -0.5]]])
+    batch = {"centre": torch.tensor([[[0.0, 0.0], [0.5, -0.5]]])}
     near, far = 0.139, 0.141
     for x, y, wanted in [
         (near, -near, [True, False]),
@@ -285,9 +286,9 @@ def test_a_hit_is_a_window_within_a_quarter_of_the_digit():
         (0.5 - near, -0.5, [False, True]),
     ]:
         location = torch.tensor([[[x, y], [-0.9, 0.9]]])
-        assert experiment.hit(location, centre, canvases)[0].tolist() == wanted
+        assert canvases.hits(location, batch)[0].tolist() == wanted
     both = torch.tensor([[[0.5, -0.5], [0.0, 0.0], [0.0, 0.0]]])
-    assert experiment.hit(both, centre, canvases)[0].tolist() == [True, True]
+    assert canvases.hits(both, batch)[0].tolist() == [True, True]
 
 
 def test_oracle_windows_always_hit():

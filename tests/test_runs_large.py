@@ -11,7 +11,8 @@ from saccade_lib.data.digits import Canvases, Windows
 from saccade_lib.models.baselines import CropsConfig, ProxyConfig
 from saccade_lib.models.by_windows import ByWindows
 from saccade_lib.models.variational_saccading import Config, VariationalSaccading
-from saccade_lib.runs.experiment import Experiment, build, evaluate, train
+from saccade_lib.runs.experiment import build, evaluate, train
+from saccade_lib.runs.on_digits import OnDigits
 from saccade_lib.runs.variational_saccading import large
 from saccade_lib.train import Schedule
 
@@ -79,10 +80,10 @@ def test_a_batch_that_cannot_be_read_is_refused_and_nothing_is_kept():
     "places, windows", [("learned", "soft"), ("random", "full"), ("oracle", "level")]
 )
 def test_a_row_that_reads_by_windows_trains(places, windows):
-    run = Experiment(
+    run = OnDigits(
         "identification",
-        replace(SMALL, places=places),
-        Schedule(steps=4, batch=8, validate_every=2),
+        model=replace(SMALL, places=places),
+        schedule=Schedule(steps=4, batch=8, validate_every=2),
         side=300,
         digit=42,
         clutter=0,
@@ -101,10 +102,10 @@ def test_a_row_that_reads_by_windows_trains(places, windows):
 
 
 def test_the_proxy_s_classifier_trains_on_the_same_batches():
-    run = Experiment(
+    run = OnDigits(
         "sum",
-        ProxyConfig(19, proxy=16, width=4, features=8),
-        Schedule(steps=2, batch=8, validate_every=2),
+        model=ProxyConfig(19, proxy=16, width=4, features=8),
+        schedule=Schedule(steps=2, batch=8, validate_every=2),
         side=300,
         digit=42,
         windows="full",

@@ -41,6 +41,7 @@ CLUTTERED = ("identification", "single")
 SPLITS = ("train", "validation", "test")
 GLYPH = 28  # side of a digit in the pack, pixels
 PATCH = 8  # side of a clutter patch in the same pixels
+HIT = 0.5  # a digit is hit when a window's centre is this near, in half-widths of it
 INK = 4  # width of the empty margin around a digit, pixels
 CANDIDATES = 16  # places tried for the second digit: 1 in 40,000 needs the fallback
 
@@ -195,6 +196,15 @@ class Canvases:
             a, b = digits.min(dim=1).values, digits.max(dim=1).values
             return a * 10 - a * (a - 1) // 2 + b - a  # 00, 01, ..., 09, 11, ..., 99
         return digits[:, 0]
+
+    def hits(self, location: Tensor, batch: dict) -> Tensor:
+        """Which digits ``(B, D)`` some window at ``(B, T, 2)`` is centred on.
+
+        Within a quarter of the digit's side, on both axes.
+        """
+        near = HIT * self.digit / self.side  # in [-1, 1] units
+        away = (location[:, :, None] - batch["centre"][:, None]).abs()  # (B, T, D, 2)
+        return (away.amax(dim=3) <= near).any(dim=1)
 
     def _corners(self, u: Tensor) -> Tensor:
         """Top left corners ``(B, D, 2)`` that keep the digits apart."""

@@ -308,8 +308,8 @@ class CropNet(nn.Module):
         self.out = nn.Linear(64, features)
 
     def forward(self, o: Tensor) -> Tensor:
-        # The gradient of `amax` is shared among equal maxima, at a fifth of a step's cost.
-        # Equal ones are zeros here, and behind a ReLU: it makes no difference.
+        # `amax` would share its gradient among equal maxima, at a fifth of a step's
+        # cost. Equal ones are zeros here, behind a ReLU: it makes no difference.
         f = F.adaptive_max_pool2d(self.net(o), 1).flatten(1)  # (B, 64)
         return F.relu(self.out(f))  # (B, F)
 

@@ -4,19 +4,19 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from saccade_lib import cost
 from saccade_lib import train as training
-from saccade_lib.data import digits, door
+from saccade_lib.data import door
 from saccade_lib.models import baselines, variational_saccading
-from saccade_lib.models.by_windows import ByWindows
 
 EPOCH = 60_000  # images; the streams are endless, so an epoch is a unit, as in MNIST
 MEMORY_BATCH = 160  # the batch at which the paper states memory
-HIT = 0.5  # a digit is hit when a window's centre is this near, in half-widths of it
 
 MODELS = {
     variational_saccading.Config: variational_saccading.VariationalSaccading,
@@ -26,50 +26,53 @@ MODELS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """A row at one profile.
+    """A row at one profile. Each family of data has a subclass of its own, which says
+    where its data come from (`find`) and how images are made of them (`canvases`).
 
     Attributes:
-        task: of `digits.Canvases`, as are side, digit, clutter and enlarge.
-        windows: how canvases are read that are never composed (`digits.Windows`):
-            at ``"full"`` size; from a ``"level"``, antialiased; or so and ``"soft"``.
-            Empty for composed canvases.
-        model: the configuration of the model that is trained.
+        model: the configuration of the model that is trained, a key of `MODELS`.
         schedule: of the training loop.
         seeds: the seeds that the tables want.
-        validation, test: number of canvases composed for each.
+        validation, test: number of images composed for each.
     """
 
-    task: str
     model: object
     schedule: training.Schedule
-    side: int = 100
-    digit: int = digits.GLYPH
-    clutter: int = 8
-    enlarge: int | None = None
-    windows: str = ""
     seeds: tuple[int, ...] = (0, 1, 2)
     validation: int = 2_000
     test: int = 10_000
 
-    def canvases(self, pack: door.Pack, split: str, seed: int) -> digits.Canvases:
-        kind, more = digits.Canvases, {}
-        if self.windows:
-            kind, more = digits.Windows, {"proxy": self.model.proxy}
-            more["antialias"] = self.windows in ("level", "soft")
-            more["soft"] = self.windows == "soft"
-        return kind(
-            pack,
-            self.task,
-            split,
-            side=self.side,
-            digit=self.digit,
-            clutter=self.clutter,
-            enlarge=self.enlarge,
-            seed=seed,
-            **more,
-        )
+    code: ClassVar[tuple[ModuleType, ...]]  # modules that make its images
+
+    def find(self, quiet: bool) -> door.Source:
+        """The data, through the door."""
+        raise NotImplementedError
+
+    def canvases(self, pack: door.Source, split: str, seed: int) -> "Stream":
+        """The images of a split; validation and test are the same for every seed."""
+        raise NotImplementedError
+
+    def kind(self) -> type[nn.Module]:
+        """The class of the model."""
+        return MODELS[type(self.model)]
+
+    def evaluate(self, model, canvases: "Stream", count: int, device) -> dict:
+        """Metrics by name, in per cent; ``accuracy`` chooses the weights."""
+        return evaluate(model, canvases, count, device)
+
+
+class Stream(Protocol):
+    """An endless, random-access source of images: the same index, the same image."""
+
+    classes: int
+
+    def batch(self, index: Tensor, device: str | torch.device = "cpu") -> dict:
+        """``image (B, C, H, W)``, ``label (B,)``, and what else the model needs."""
+
+    def hits(self, location: Tensor, batch: dict) -> Tensor:
+        """For each thing that should be looked at, whether some window is on it."""
 
 
 @dataclass
@@ -85,7 +88,7 @@ class Outcome:
     fit: training.Fit
     metrics: dict[str, dict]
     costs: dict[str, dict]
-    pack: door.Pack
+    pack: door.Source
     wall_seconds: float
 
 
@@ -95,18 +98,18 @@ def train(
     device: torch.device | str = "cpu",
     folder: Path | None = None,
     progress: bool = True,
-    pack: door.Pack | None = None,
+    pack: door.Source | None = None,
 ) -> Outcome:
     """Train a row, choose its weights on validation canvases, test it once.
 
     Args:
         folder: where checkpoints live; with one, an interrupted run goes on.
-        pack: digits to draw with; found by the data door otherwise.
+        pack: data to draw with; found by the data door otherwise.
     """
     start = time.perf_counter()
     device = torch.device(device)
     training.start_processes()
-    pack = pack or door.mnist(quiet=not progress)
+    pack = pack or experiment.find(quiet=not progress)
     model = build(experiment, seed).to(device)
     stream = experiment.canvases(pack, "train", seed)
     batch = experiment.schedule.batch
@@ -118,7 +121,7 @@ def train(
     held_out = experiment.canvases(pack, "validation", seed)
 
     def validate(model: nn.Module) -> dict[str, float]:
-        return evaluate(model, held_out, experiment.validation, device)
+        return experiment.evaluate(model, held_out, experiment.validation, device)
 
     fit = training.fit(
         model,
@@ -130,10 +133,9 @@ def train(
         progress=progress,
     )
     unseen = experiment.canvases(pack, "test", seed)
-    measured = evaluate(model, unseen, experiment.test, device)
-    units = {"hit_rate": "%", "accuracy": "%", "accuracy_sampled": "%"}
+    measured = experiment.evaluate(model, unseen, experiment.test, device)
     metrics = {
-        f"test_{name}": {"value": value, "unit": units[name]}
+        f"test_{name}": {"value": value, "unit": "%"}
         for name, value in measured.items()
     }
     costs = measure_costs(model, stream, fit, device)
@@ -144,16 +146,13 @@ def build(experiment: Experiment, seed: int) -> nn.Module:
     """The untrained model of a row; its first weights are a function of the seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        kind = MODELS[type(experiment.model)]
-        if experiment.windows and kind is variational_saccading.VariationalSaccading:
-            kind = ByWindows
-        model = kind(experiment.model)
+        model = experiment.kind()(experiment.model)
     return model.to(memory_format=torch.channels_last)
 
 
 def evaluate(
     model: nn.Module,
-    canvases: digits.Canvases,
+    canvases: Stream,
     count: int,
     device: torch.device | str = "cpu",
 ) -> dict[str, float]:
@@ -161,12 +160,12 @@ def evaluate(
 
     Returns:
         ``accuracy``: with the posterior's mean places. ``accuracy_sampled``: with one
-        sample of them. ``hit_rate``: per cent of digits with the centre of some window
-        within a quarter of the digit's side, on both axes.
+        sample of them. ``hit_rate``: per cent of the things worth looking at that some
+        window is on (`Stream.hits`).
     """
     looks = isinstance(model, variational_saccading.VariationalSaccading)
     right = torch.zeros(2, dtype=torch.long)
-    hits = 0
+    hits = []
     # Evaluation draws its own noise and leaves the caller's generator alone.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -176,17 +175,16 @@ def evaluate(
             if looks:
                 again = model.predict(batch["image"], sample=True, batch=batch)
                 right[1] += is_right(again.probabilities, batch["label"])
-                hits += hit(seen.location, batch["centre"], canvases).sum().item()
+                hits.append(canvases.hits(seen.location, batch).flatten())
     found = {"accuracy": 100 * right[0].item() / count}
     if looks:
-        digits_shown = count * batch["centre"].shape[1]
         found["accuracy_sampled"] = 100 * right[1].item() / count
-        found["hit_rate"] = 100 * hits / digits_shown
+        found["hit_rate"] = 100 * torch.cat(hits).float().mean().item()
     return found
 
 
 def batches_of(
-    canvases: digits.Canvases, count: int, device="cpu", size: int = 250
+    canvases: Stream, count: int, device="cpu", size: int = 250
 ) -> Iterator[dict]:
     """The first ``count`` canvases, in batches."""
     for start in range(0, count, size):
@@ -195,13 +193,6 @@ def batches_of(
 
 def is_right(probabilities: Tensor, label: Tensor) -> int:
     return int((probabilities.argmax(dim=1) == label).sum())
-
-
-def hit(location: Tensor, centre: Tensor, canvases: digits.Canvases) -> Tensor:
-    """Which digits ``(B, D)`` some window ``(B, T, 2)`` is centred on."""
-    near = HIT * canvases.digit / canvases.side  # in [-1, 1] units
-    distance = (location[:, :, None] - centre[:, None]).abs().amax(dim=3)  # (B, T, D)
-    return (distance <= near).any(dim=1)
 
 
 def measure_costs(model, stream, fit: training.Fit, device) -> dict[str, dict]:

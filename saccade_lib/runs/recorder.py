@@ -11,7 +11,6 @@ import torch
 
 from saccade_lib import cost, glimpse, models, records, session
 from saccade_lib import train as training
-from saccade_lib.data import digits
 from saccade_lib.runs import experiment as experiment_module
 from saccade_lib.runs import variational_saccading
 from saccade_lib.runs.experiment import Experiment, Outcome, build, train
@@ -207,7 +206,7 @@ def fingerprint(experiment: Experiment | Measurement) -> str:
         measuring = sys.modules[experiment.measure.__module__]
         return session.fingerprint(glimpse, cost, models, measuring)
     return session.fingerprint(
-        glimpse, digits, training, cost, models, experiment_module
+        glimpse, *experiment.code, training, cost, models, experiment_module
     )
 
 

@@ -7,7 +7,7 @@ control: its places learn from the proxy's reconstruction and the KL alone.
 
 from dataclasses import replace
 
-from saccade_lib.runs.experiment import Experiment
+from saccade_lib.runs.on_digits import OnDigits
 from saccade_lib.runs.variational_saccading.two_digits import single
 from saccade_lib.train import Schedule
 
@@ -21,7 +21,7 @@ SAMPLERS = {
 }
 
 
-def samplers() -> dict[str, dict[str, Experiment]]:
+def samplers() -> dict[str, dict[str, OnDigits]]:
     """One row a sampler; at `quick` all are cut short alike."""
     base = single()["saccading-single"]
     short = Schedule(steps=120, batch=64, rate=2e-3, validate_every=60)

@@ -21,8 +21,9 @@ from saccade_lib.data import digits, door
 from saccade_lib.models import baselines
 from saccade_lib.models.by_windows import ByWindows
 from saccade_lib.models.variational_saccading import Config, VariationalSaccading
-from saccade_lib.runs.experiment import EPOCH, MEMORY_BATCH, Experiment
+from saccade_lib.runs.experiment import EPOCH, MEMORY_BATCH
 from saccade_lib.runs.measurement import Measured, Measurement
+from saccade_lib.runs.on_digits import OnDigits
 from saccade_lib.runs.variational_saccading.two_digits import (
     LARGE,
     LARGE_STEPS,
@@ -317,9 +318,9 @@ TRUE_STEPS = Schedule(
 )
 
 
-def enlarged() -> dict[str, dict[str, Experiment]]:
+def enlarged() -> dict[str, dict[str, OnDigits]]:
     """Identification at 2528, enlarged from 100 as in the paper."""
-    whole = Experiment("identification", LARGE, LARGE_STEPS, enlarge=SIDE)
+    whole = OnDigits("identification", model=LARGE, schedule=LARGE_STEPS, enlarge=SIDE)
     read = replace(whole, model=SMALL, schedule=SMALL_STEPS, windows="full")
     over_crops = baselines.CropsConfig(classes=55, segment=12, checkpoint=True)
     two_epochs = replace(LARGE_STEPS, steps=7_500, batch=16)
@@ -341,12 +342,12 @@ def enlarged() -> dict[str, dict[str, Experiment]]:
     }
 
 
-def true_large() -> dict[str, dict[str, Experiment]]:
+def true_large() -> dict[str, dict[str, OnDigits]]:
     """One digit on a canvas that nobody composes, the controls, and hard windows."""
-    saccading = Experiment(
+    saccading = OnDigits(
         "translated",
-        TRUE,
-        TRUE_STEPS,
+        model=TRUE,
+        schedule=TRUE_STEPS,
         side=SIDE,
         digit=200,
         windows="soft",

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from saccade_lib.models import baselines
 from saccade_lib.models.variational_saccading import Config
-from saccade_lib.runs.experiment import Experiment
+from saccade_lib.runs.on_digits import OnDigits
 from saccade_lib.train import Schedule
 
 # The first chapter: one digit among clutter on 60 x 60, from a 12 x 12 proxy.
@@ -60,10 +60,10 @@ LARGE_STEPS = Schedule(
 
 def table_1(
     task: str, classes: int, glimpses: int, steps: Schedule = SMALL_STEPS
-) -> dict[str, dict[str, Experiment]]:
+) -> dict[str, dict[str, OnDigits]]:
     """Saccading, ResNet-18 and the controls of one task at 100 x 100."""
     changes = dict(classes=classes, glimpses=glimpses)
-    small = Experiment(task, replace(SMALL, **changes), steps)
+    small = OnDigits(task, model=replace(SMALL, **changes), schedule=steps)
     saccading = {
         "quick": replace(
             small,
@@ -73,7 +73,7 @@ def table_1(
             test=250,
         ),
         "standard": small,
-        "paper": Experiment(task, replace(LARGE, **changes), LARGE_STEPS),
+        "paper": OnDigits(task, model=replace(LARGE, **changes), schedule=LARGE_STEPS),
     }
     rows = {f"saccading-{task}": saccading}
     for places in ("random", "centre", "oracle"):
@@ -85,25 +85,25 @@ def table_1(
         "quick": replace(
             saccading["quick"], model=baselines.Config(classes, width=4, hidden=32)
         ),
-        "standard": Experiment(
+        "standard": OnDigits(
             task,
-            baselines.Config(classes, width=16, hidden=256),
-            Schedule(steps=2_500, batch=64, rate=2e-3, validate_every=250),
+            model=baselines.Config(classes, width=16, hidden=256),
+            schedule=Schedule(steps=2_500, batch=64, rate=2e-3, validate_every=250),
         ),
-        "paper": Experiment(
+        "paper": OnDigits(
             task,
-            baselines.Config(classes, width=64, hidden=256, resize=224),
-            replace(LARGE_STEPS, steps=11_250),
+            model=baselines.Config(classes, width=64, hidden=256, resize=224),
+            schedule=replace(LARGE_STEPS, steps=11_250),
         ),
     }
     rows[f"proxy-{task}"] = {
         "quick": replace(
             saccading["quick"], model=baselines.ProxyConfig(classes, width=8)
         ),
-        "standard": Experiment(
+        "standard": OnDigits(
             task,
-            baselines.ProxyConfig(classes, width=16),
-            Schedule(steps=3_000, batch=128, rate=2e-3),
+            model=baselines.ProxyConfig(classes, width=16),
+            schedule=Schedule(steps=3_000, batch=128, rate=2e-3),
         ),
     }
     return rows
@@ -122,7 +122,7 @@ def control(model: Config, places: str) -> Config:
     )
 
 
-def ablations() -> dict[str, dict[str, Experiment]]:
+def ablations() -> dict[str, dict[str, OnDigits]]:
     """The sum without each of the choices that make *where* learnable on a CPU."""
     whole = table_1("sum", 19, 2)["saccading-sum"]
     changes = {
@@ -140,7 +140,7 @@ def ablations() -> dict[str, dict[str, Experiment]]:
     }
 
 
-def single() -> dict[str, dict[str, Experiment]]:
+def single() -> dict[str, dict[str, OnDigits]]:
     """The first chapter's model and its two controls."""
     rows = {}
     for row, model in (
@@ -148,10 +148,10 @@ def single() -> dict[str, dict[str, Experiment]]:
         ("random-single", replace(SINGLE, places="random")),
         ("proxy-single", baselines.ProxyConfig(classes=10, proxy=12)),
     ):
-        run = Experiment(
+        run = OnDigits(
             "single",
-            model,
-            Schedule(steps=700, batch=128, rate=2e-3, validate_every=175),
+            model=model,
+            schedule=Schedule(steps=700, batch=128, rate=2e-3, validate_every=175),
             side=60,
             clutter=4,
             validation=1_000,

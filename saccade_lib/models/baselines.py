@@ -290,5 +290,20 @@ class ProxyOnly(_Classifier):
             nn.Linear(config.features, config.classes),
         )
 
+    def loss(self, batch: dict) -> Loss:
+        return super().loss(self._reading(batch))
+
+    def predict(
+        self, images: Tensor, sample: bool = False, batch: dict | None = None
+    ) -> Prediction:
+        """As of the parent; a batch with a ``proxy`` of its own is read instead."""
+        read = self._reading({"image": images} | (batch or {}))
+        return super().predict(read["image"])
+
+    @staticmethod
+    def _reading(batch: dict) -> dict:
+        """The batch with its proxy, where it brings one, in the place of the image."""
+        return batch | {"image": batch.get("proxy", batch["image"])}
+
     def forward(self, x: Tensor) -> Tensor:
         return self.net(glimpse.downsample(x, self.config.proxy))  # (B, classes)

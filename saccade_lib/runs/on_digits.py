@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from saccade_lib.data import digits, door
+from saccade_lib.data import digits, door, noisy
 from saccade_lib.models.by_windows import ByWindows
 from saccade_lib.models.variational_saccading import VariationalSaccading
 from saccade_lib.runs.experiment import Experiment
@@ -20,6 +20,7 @@ class OnDigits(Experiment):
         windows: how canvases are read that are never composed (`digits.Windows`):
             at ``"full"`` size; from a ``"level"``, antialiased; or so and ``"soft"``.
             Empty for composed canvases.
+        noise: standard deviation of the noise on the proxy (`noisy.NoisyProxies`).
     """
 
     task: str
@@ -29,14 +30,18 @@ class OnDigits(Experiment):
     clutter: int = 8
     enlarge: int | None = None
     windows: str = ""
+    noise: float = 0.0
 
-    code: ClassVar = (digits,)
+    code: ClassVar = (digits, noisy)
 
     def find(self, quiet: bool) -> door.Pack:
         return door.mnist(quiet=quiet)
 
     def canvases(self, pack: door.Pack, split: str, seed: int) -> digits.Canvases:
         kind, more = digits.Canvases, {}
+        if self.noise:
+            kind, more = noisy.NoisyProxies, {"proxy": self.model.proxy}
+            more["noise"] = self.noise
         if self.windows:
             kind, more = digits.Windows, {"proxy": self.model.proxy}
             more["antialias"] = self.windows in ("level", "soft")

@@ -60,16 +60,16 @@ def enlarged_or_true() -> dict[str, dict[str, OnDigits]]:
     return rows
 
 
-# --- choosing on the test set -----------------------------------------------------------
+# --- choosing on the test set ---------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Choosing:
-    """A training whose weights are chosen twice, each time on the set it reports.
+    """A training whose weights are chosen twice, each time on the set that it reports.
 
     Attributes:
-        run: the experiment that is trained; its last three quarters may be chosen.
-        images: in each of two test sets with other canvases and the same digits.
+        run: the experiment that is trained, validated on both test sets.
+        images: in each of them: other canvases of the same test digits.
     """
 
     run: OnDigits
@@ -133,8 +133,9 @@ class _Part:
         return self.of.hits(location, batch)
 
 
+OFTEN = replace(BASE, schedule=replace(BASE.schedule, validate_every=50))
 CHOOSING = {
-    profile: Measurement(choose, Choosing(run, images))
-    for (profile, run), images in zip(row(BASE).items(), (250, 2_000), strict=True)
+    "quick": Measurement(choose, Choosing(row(OFTEN)["quick"], images=250)),
+    "standard": Measurement(choose, Choosing(OFTEN, images=2_000)),
 }
 ROWS = differences() | enlarged_or_true() | {"released-choosing": CHOOSING}

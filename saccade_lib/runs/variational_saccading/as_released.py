@@ -19,7 +19,7 @@ from saccade_lib.runs.on_digits import OnDigits
 from saccade_lib.runs.variational_saccading.ablations import BASE, changed, row
 
 LARGE_SIDE = 240  # of the enlarged and of the true canvases
-READERS = (12, 60, 120)  # sides at which a classifier of the whole canvas reads them
+READERS = (12, 60)  # sides at which a classifier of the whole canvas reads them
 
 
 def differences() -> dict[str, dict[str, OnDigits]]:

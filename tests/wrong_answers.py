@@ -134,4 +134,46 @@ WRONG = {
         ("baseline - images", "baseline"),
         ("/ small", "/ large"),
     ],
+    "unpaired": [
+        ("abs(first / len(a) - (total - first) / len(b))", "abs(first)"),
+        (">= seen - 1e-9", "> seen + 1e-9"),
+        ("abs(first / len(a)", "(first / len(a)"),
+        ("/ len(b))", "/ len(a))"),
+    ],
+    "paired": [
+        ("product((1, -1)", "product((1, 0)"),
+        (">= seen", "> seen + 1e-3"),
+        ("abs(sum(s * x", "(sum(s * x"),
+    ],
+    "smallest-p": [
+        ("2 / math.comb(2 * n, n)", "1 / math.comb(2 * n, n)"),
+        ("2 / 2**n", "1 / 2**n"),
+        ("math.comb(2 * n, n)", "math.factorial(2 * n)"),
+    ],
+    "variance-for": [
+        ("* 2 / side", "/ side"),
+        ("/ (1 - scale)", ""),
+        (") ** 2", ")"),
+    ],
+    "spread-in-pixels": [
+        ("variance**0.5", "variance"),
+        ("torch.tanh(z)", "z"),
+        ("* side / 2", "* side"),
+    ],
+    "product-weights": [
+        ("C / (R + k * K)", "C / R"),
+        ("share, k * share", "share, share"),
+        ("C / (R + k * K)", "(R + k * K) / C"),
+    ],
+    "longer-by": [("R + k * K", "R + K"), ("R + k * K", "1 / (R + k * K)")],
+    "best-of": [
+        ("(n - 1)", "n"),
+        ("x * n * phi", "x * phi"),
+        ("(-(x**2) / 2)", "(-(x**2))"),
+    ],
+    "images-needed": [
+        ("p * (1 - p)", "p"),
+        ("error**2", "error"),
+        ("/ best_of(n)", "* best_of(n)"),
+    ],
 }

@@ -6,6 +6,7 @@ from saccade_lib.runs.variational_saccading import (
     crops,
     large,
     on_disk,
+    settings,
     two_digits,
 )
 
@@ -16,4 +17,5 @@ ROWS = (
     | on_disk.ROWS
     | ablations.ROWS
     | as_released.ROWS
+    | settings.ROWS
 )

@@ -34,6 +34,8 @@ def differences() -> dict[str, dict[str, OnDigits]]:
     together = {k: v for change in code.values() for k, v in change.items()}
     code |= {
         "sum": dict(objective="sum"),
+        # Constant weights of the size that the product's have on the way.
+        "product-weights": dict(reconstruction_weight=0.01, kl_weight=0.05),
         "free-noise": dict(sigma_max=None),
         "dense": dict(posterior="dense"),
         "all": together,

@@ -1,0 +1,64 @@
+"""Sizes and settings that the paper prints, read off the rows that stand for them.
+
+Nothing is trained. An image is composed and measured, a model is built and counted: so
+a row that drifts from the paper's setting shows in the ledger.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from saccade_lib.data import door
+from saccade_lib.models import baselines
+from saccade_lib.runs.experiment import build
+from saccade_lib.runs.measurement import Measured, Measurement
+from saccade_lib.runs.variational_saccading import ablations, large, two_digits
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Which rows are read, at the profile that has the paper's sizes.
+
+    Attributes:
+        lower, upper: of the two halves of Table 1.
+        crops: ResNet-18 over crops.
+    """
+
+    lower: str = "saccading-identification"
+    upper: str = "saccading-2528"
+    crops: str = "resnet18-144-crops"
+    profile: str = "paper"
+
+
+def read(rows: Rows, seed: int, device: torch.device, folder: Path) -> Measured:
+    """Sides, batches, crops, the numbers in a latent, variances and repeats."""
+    pack = door.mnist(quiet=True)
+    halves = {
+        "lower": two_digits.ROWS[rows.lower][rows.profile],
+        "upper": large.ROWS[rows.upper][rows.profile],
+    }
+    found = {}
+    for half, run in halves.items():
+        one = run.canvases(pack, "train", seed).batch(torch.tensor([0]), device)
+        found[f"image_side_{half}"] = (one["image"].shape[-1], "px")
+        found[f"batch_{half}"] = (run.schedule.batch, "")
+    model = build(halves["lower"], seed)
+    found["proxy_side"] = (halves["lower"].model.proxy, "px")
+    # The posterior gives a mean and a variance for each number of z.
+    found["latent_size"] = (model.posterior[-1].out_features // 2, "")
+    crop = large.ROWS[rows.crops][rows.profile].model.crop
+    side = found["image_side_upper"][0]
+    found["crops"] = (len(baselines.tiles(side, side, crop)), "")
+    found["crop_side"] = (crop, "px")
+    for variance in ablations.VARIANCES:
+        name = ablations.named(variance)
+        run = ablations.ROWS[f"ablation-variance-{name}"]["standard"]
+        in_theirs = run.model.fixed_variance / ablations.in_our_z(1.0)
+        found[f"variance_{name.replace('-', '_')}"] = (in_theirs, "")
+    found["variance_repeats"] = (len(run.seeds), "")
+    metrics = {k: {"value": float(v), "unit": u} for k, (v, u) in found.items()}
+    return Measured(metrics=metrics, data=pack.record())
+
+
+ROWS = {"settings": {"standard": Measurement(read, Rows())}}

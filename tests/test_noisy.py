@@ -15,16 +15,8 @@ INDEX = torch.arange(40)
 
 
 def stream(noise=0.5, split="train", seed=0, proxy=12):
-    return NoisyProxies(
-        embedded(),
-        "single",
-        split,
-        side=60,
-        clutter=4,
-        seed=seed,
-        proxy=proxy,
-        noise=noise,
-    )
+    kind = dict(side=60, clutter=4, seed=seed, proxy=proxy, noise=noise)
+    return NoisyProxies(embedded(), "single", split, **kind)
 
 
 def test_a_proxy_does_not_depend_on_its_batch():
@@ -58,7 +50,8 @@ def test_the_image_and_its_truth_stay_as_they_are():
 
 def test_without_noise_it_is_the_proxy():
     batch = stream(noise=0.0, proxy=20).batch(INDEX)
-    assert torch.equal(batch["proxy"], glimpse.downsample(batch["image"], 20))
+    clean = glimpse.downsample(batch["image"], 20)
+    assert torch.equal(batch["proxy"], clean.clamp(0, 1))  # rounding may exceed 1
 
 
 @pytest.mark.parametrize("noise", [0.1, 1.0])

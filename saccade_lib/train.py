@@ -83,7 +83,8 @@ class Fit:
             metric as ``validation_NAME``; one entry a validation.
         best_step: the step whose weights the model now carries.
         best: its validation metric.
-        seconds: training time, without validation, over all resumed parts.
+        seconds: wall time of training, without validation, over all resumed parts.
+        cpu_seconds: the process's own, which neighbours on the machine hardly change.
         images: number of images trained on.
     """
 
@@ -91,6 +92,7 @@ class Fit:
     best_step: int
     best: float
     seconds: float
+    cpu_seconds: float
     images: int
 
 
@@ -149,10 +151,12 @@ def fit(
     bar = tqdm(total=schedule.steps, initial=state.step, leave=False, disable=quiet)
     saved = time.monotonic()
     while state.step < schedule.steps:
-        clock = time.perf_counter()
+        clocks = time.perf_counter(), time.process_time()
         loss = _step(model, batches(state.step), optimiser, schedule, state.step, seed)
         state.step += 1
-        state.note_loss(loss, time.perf_counter() - clock)
+        state.seconds += time.perf_counter() - clocks[0]
+        state.cpu_seconds += time.process_time() - clocks[1]
+        state.note_loss(loss)
         bar.update()
         last = state.step == schedule.steps
         if last or state.step % schedule.validate_every == 0:
@@ -173,6 +177,7 @@ def fit(
         state.best_step,
         state.best,
         state.seconds,
+        state.cpu_seconds,
         schedule.steps * schedule.batch,
     )
 
@@ -214,14 +219,13 @@ class _State:
     def __init__(self, identity: dict):
         self.identity = identity
         self.step = 0
-        self.seconds = 0.0
+        self.seconds = self.cpu_seconds = 0.0
         self.best, self.best_step, self.best_weights = -math.inf, 0, {}
         self.curves: dict[str, list[float]] = {}
         self._sums: dict[str, Tensor] = {}
         self._count = 0
 
-    def note_loss(self, loss: Loss, seconds: float) -> None:
-        self.seconds += seconds
+    def note_loss(self, loss: Loss) -> None:
         self._count += 1
         for name, value in (loss.terms | loss.metrics).items():
             self._sums[name] = self._sums.get(name, 0.0) + value.detach().float()
@@ -263,6 +267,7 @@ class _State:
             "identity": self.identity,
             "step": self.step,
             "seconds": self.seconds,
+            "cpu_seconds": self.cpu_seconds,
             "best": self.best if self.best_weights else None,
             "best_step": self.best_step,
             "curves": self.curves,
@@ -296,7 +301,8 @@ class _State:
             )
         groups = optimiser.state_dict()["param_groups"]
         optimiser.load_state_dict({"state": moments, "param_groups": groups})
-        self.step, self.seconds = notes["step"], notes["seconds"]
+        self.step = notes["step"]
+        self.seconds, self.cpu_seconds = notes["seconds"], notes["cpu_seconds"]
         self.best = -math.inf if notes["best"] is None else notes["best"]
         self.best_step, self.curves = notes["best_step"], notes["curves"]
         self._count = notes["count"]

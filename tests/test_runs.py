@@ -214,7 +214,7 @@ def test_the_first_weights_are_a_function_of_the_seed():
 
 def test_the_same_seed_gives_the_same_numbers():
     one, two, other = (train(TINY, seed, progress=False) for seed in (1, 1, 2))
-    timed = {"seconds_per_epoch", "train_seconds"}
+    timed = {"seconds_per_epoch", "cpu_seconds_per_epoch", "train_seconds"}
     assert one.metrics == two.metrics and same(state(one.model), state(two.model))
     assert not same(state(one.model), state(other.model))
     for name in set(one.costs) - timed:
@@ -253,6 +253,11 @@ def test_measuring_costs_leaves_the_model_as_it_was(tiny):
     }
     rate = outcome.fit.seconds / (tiny.schedule.steps * tiny.schedule.batch)
     assert costs["seconds_per_epoch"]["value"] == pytest.approx(60_000 * rate)
+    # One thread cannot use more of a processor than time passes, but for a tick.
+    of_process = costs["cpu_seconds_per_epoch"]["value"]
+    ticks = 0.02 * 60_000 / (tiny.schedule.steps * tiny.schedule.batch)
+    threads = torch.get_num_threads()
+    assert 0 < of_process <= threads * costs["seconds_per_epoch"]["value"] + ticks
 
 
 def test_evaluating_counts_every_canvas_once(monkeypatch):

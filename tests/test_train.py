@@ -106,6 +106,7 @@ def test_a_resumed_run_is_bit_equal(tmp_path, stops):
     same_start, _ = trained(model=Toy(99))
     assert equal(resumed, same_start) and not equal(resumed, whole)
     assert fit_resumed.curves["step"] == fit_whole.curves["step"]
+    assert fit_resumed.cpu_seconds > 0 and fit_resumed.seconds > 0
 
 
 def test_curves_of_a_resumed_run_are_those_of_a_whole_one(tmp_path):

@@ -217,6 +217,9 @@ def measure_costs(model, stream, fit: training.Fit, device) -> dict[str, dict]:
         "train_seconds": (fit.seconds, "s"),
         "saved_activations": (saved / cost.MIB, "MiB"),
     }
+    if torch.device(device).type == "cpu":
+        of_epoch = fit.cpu_seconds / fit.images * EPOCH
+        costs["cpu_seconds_per_epoch"] = (of_epoch, "s/epoch")
     if peak is not None:
         costs["training_memory"] = (peak / 2**30, "GiB")
     return {name: {"value": v, "unit": u} for name, (v, u) in costs.items()}

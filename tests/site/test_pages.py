@@ -31,6 +31,8 @@ NAMED = [
     "notebooks/12-two-digit-mnist.html",
     "notebooks/13-larger-than-memory.html",
     "notebooks/14-large-images.html",
+    "notebooks/15-noise-and-variance.html",
+    "notebooks/16-paper-and-code.html",
 ]
 
 

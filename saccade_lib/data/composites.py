@@ -38,6 +38,7 @@ PATCHES = 3
 CANDIDATES = 24  # places tried: one canvas in 10 million has patches that overlap
 ROOM = 5  # least side of a canvas, in sides of a patch
 EDGE = 32  # width of a patch's soft edge, pixels
+BLUR = 64  # side of the means that a blurred picture is made of, pixels
 STAND_OUT = 0.22  # distance of a patch's mean colour from the tiles', of 1
 HIT = 0.25  # an object is hit when a window's centre is this near, in its sides
 
@@ -211,7 +212,7 @@ class Composites:
         pictures = self.parts.objects[self.split][f if sharp else STEP]
         patch = pictures[of.kinds[b, k], of.pictures[b, k]]
         if not sharp:
-            up = blur(f)  # (PATCH / f, PATCH / STEP)
+            up = blur(f)  # (PATCH / f, 8)
             patch = up @ patch.astype(np.float32) @ up.T
         patch = patch[..., ::-1] if of.mirrored[b, k] else patch
         return patch + np.float32(of.tint[b, k] * 255)[:, None, None]
@@ -298,7 +299,11 @@ def mask(f: int) -> np.ndarray:
 
 @cache
 def blur(f: int) -> np.ndarray:
-    """Bilinear enlarging of PATCH / STEP pixels to PATCH / f: ``(PATCH / f, 8)``."""
-    unit = torch.eye(PATCH // STEP)[None, None]
-    size = (PATCH // STEP, PATCH // f)
-    return F.interpolate(unit, size, mode="bilinear")[0, 0].T.contiguous().numpy()
+    """Means of BLUR pixels, enlarged again: ``(PATCH / f, PATCH / STEP)``.
+
+    Applied to both axes of a picture at the coarsest level.
+    """
+    unit = torch.eye(PATCH // STEP)[None]  # (1, 8, 8)
+    coarse = F.avg_pool1d(unit, BLUR // STEP)  # (1, 8, 4)
+    fine = F.interpolate(coarse, PATCH // f, mode="linear")  # (1, 8, PATCH / f)
+    return fine[0].T.contiguous().numpy()

@@ -20,15 +20,15 @@ from saccade_lib.train import Schedule
 HALF = 1280  # a multiple of 32, as composites need
 EIGHTH = HALF // 8  # the level that the narrowed windows are read from
 
-# Three windows for three patches. They start at half of the side and close to one and a
-# half times a patch.
+# Three windows for three patches. They start at almost half of the side and close to
+# one and a half times a patch.
 SMALL = Config(
     classes=6,
     channels=3,
     proxy=16,
     glimpses=3,
-    size=32,
-    scale=(0.5, 0.5),
+    size=40,
+    scale=(0.45, 0.45),
     narrow_to=0.3,
     narrow_during=(0.4, 0.7),
     sigma=0.15,

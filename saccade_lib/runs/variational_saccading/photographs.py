@@ -38,8 +38,8 @@ SMALL_STEPS = Schedule(
     steps=2_400, batch=32, rate=3e-3, validate_every=200, choose_after=0.75
 )
 # A classifier whose windows are on the objects from the start learns in a few hundred
-# batches, and then its training pictures by heart.
-SHORT = replace(SMALL_STEPS, steps=500, validate_every=100, choose_after=0.0)
+# batches, and after that its few training pictures by heart.
+SHORT = replace(SMALL_STEPS, steps=300, batch=64, validate_every=75, choose_after=0.0)
 
 BIG = replace(
     LARGE,

@@ -176,4 +176,21 @@ WRONG = {
         ("error**2", "error"),
         ("/ best_of(n)", "* best_of(n)"),
     ],
+    "equalised": [
+        ("(dim=(1, 2), keepdim=True)", "()"),
+        ("contrast / deviation", "contrast"),
+        ("values.std(unbiased=False)", "values.std(dim=(1, 2), keepdim=True)"),
+        ("if deviation > 0:", "if True:"),
+    ],
+    "part-of": [
+        ('"big"', '"little"'),
+        ("digest[:8]", "digest[:4]"),
+        ("place -= count", "pass"),
+    ],
+    "laid": [
+        ("canvas.clone()", "canvas"),
+        ("max(left, 0)", "left"),
+        ("slice(x0 - left, x1 - left)", "slice(0, x1 - x0)"),
+        ("(over - under)", "over"),
+    ],
 }

@@ -6,6 +6,7 @@ from saccade_lib.runs.variational_saccading import (
     crops,
     large,
     on_disk,
+    photographs,
     settings,
     two_digits,
 )
@@ -15,6 +16,7 @@ ROWS = (
     | crops.ROWS
     | large.ROWS
     | on_disk.ROWS
+    | photographs.ROWS
     | ablations.ROWS
     | as_released.ROWS
     | settings.ROWS

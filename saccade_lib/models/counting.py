@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from saccade_lib import glimpse
 from saccade_lib.models import variational_saccading
 from saccade_lib.models.by_windows import ByWindows
-from saccade_lib.models.variational_saccading import CropNet, Pointer
+from saccade_lib.models.variational_saccading import CropNet, Places, Pointer
 
 BRIGHT = 2.0  # nats of attention for a standard deviation of brightness, at the start
 
@@ -27,13 +27,17 @@ class Config(variational_saccading.Config):
 
     Attributes:
         once: black out in each window what an earlier window of the image has shown.
-        dots: let the pointer start on whatever stands out from the proxy's ground,
-            each glimpse in its own direction. Without it the windows must first find
-            out that a dot is worth a look.
+        dots: the mean place is the pointer's alone, without the dense correction, and
+            the pointer starts on whatever stands out from the proxy's ground, each
+            glimpse in its own direction.
+        hold: share of training in which the places stay as they began, while the
+            classifier learns to read. The slope of a loss that knows nothing yet is
+            noise, and Adam takes steps of full length along it: off the dots.
     """
 
     once: bool = False
     dots: bool = True
+    hold: float = 0.0
 
 
 class CountNet(CropNet):
@@ -43,15 +47,38 @@ class CountNet(CropNet):
         return F.relu(self.out(self.net(o).mean(dim=(2, 3))))  # (B, F)
 
 
+class NoCorrection(nn.Module):
+    """A posterior head whose means are zero: only its variances are learned."""
+
+    def __init__(self, head: nn.Module):
+        super().__init__()
+        self.head = head
+
+    def forward(self, state: Tensor) -> Tensor:
+        mu, log_variance = self.head(state).chunk(2, dim=1)  # (B, 3) each
+        return torch.cat((torch.zeros_like(mu), log_variance), dim=1)
+
+
 class Counting(ByWindows):
     """`ByWindows` with `CountNet`, and with pixels that count once if asked for."""
 
     def __init__(self, config: Config):
         super().__init__(config)
+        self._holding = False
         if config.encoder == "small":
             self.read_crop = CountNet(config.channels, config.features)
         if config.dots and config.places == "learned" and config.posterior == "pointer":
+            self.posterior = NoCorrection(self.posterior)
             start_on_dots(self.read_proxy.trunk, self.point)
+
+    def saccade(self, c: Tensor, sample: bool) -> Places:
+        learning = torch.is_grad_enabled() and not self._holding
+        with torch.set_grad_enabled(learning):
+            return super().saccade(c, sample)
+
+    def _set_progress(self, progress: float) -> None:
+        super()._set_progress(progress)
+        self._holding = progress < self.config.hold
 
     def _cut(self, x: Tensor, location: Tensor, scale: Tensor) -> Tensor:
         o = super()._cut(x, location, scale)  # (B, T, C, L, L)

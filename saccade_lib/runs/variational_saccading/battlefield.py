@@ -12,27 +12,29 @@ from saccade_lib.models.counting import Config
 from saccade_lib.runs.on_battlefield import OnBattlefield
 from saccade_lib.train import Schedule
 
-# Windows of a quarter of the side; a unit is 9 points wide in a crop.
+# Windows of three tenths of the side; a unit is 7 or 8 points wide in a crop.
 SMALL = Config(
     classes=6,
     channels=3,
     proxy=32,
     glimpses=6,
     size=24,
-    scale=(0.25, 0.25),
+    scale=(0.3, 0.3),
     sigma=0.06,
     sigma_max=0.12,
     # With more, the windows carry the mean minimap to the decoder from a corner.
     reconstruction_weight=1e-5,
     kl_weight=1e-3,
+    hold=0.4,
 )
-FIELD = dict(side=128, most=5, sprite=12, proxy=32, validation=1_000, test=4_000)
+FIELD = dict(side=128, most=5, sprite=12, proxy=32, validation=500, test=4_000)
 STEPS = Schedule(
-    steps=600,
+    steps=450,
     batch=64,
-    rate=3e-3,
-    decay=0.4,
-    validate_every=100,
+    rate=2e-3,
+    warmup=0.05,
+    decay=0.3,
+    validate_every=75,
     choose_after=0.5,
 )
 QUICK = Schedule(steps=40, batch=32, rate=3e-3, validate_every=20)
@@ -100,11 +102,11 @@ ROWS = {
     "resnet18-marines": unlike(
         baselines.Config(classes=6, channels=3, width=16, hidden=128),
         baselines.Config(classes=23, channels=3),
-        replace(STEPS, steps=400),
+        replace(STEPS, steps=250, validate_every=50),
     ),
     "proxy-marines": unlike(
         baselines.ProxyConfig(classes=6, channels=3, proxy=32, width=12),
         baselines.ProxyConfig(classes=23, channels=3, proxy=64),
-        replace(STEPS, steps=1_500, validate_every=250),
+        replace(STEPS, steps=900, validate_every=150),
     ),
 }

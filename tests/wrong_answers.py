@@ -152,7 +152,7 @@ WRONG = {
     "covered": [
         (".any(dim=0)", ".sum(dim=0)"),  # an overlap counts twice
         ("[:, :, None] & x[:, None, :]", "[:, :, None] | x[:, None, :]"),
-        ("<= s\n        y", "<= 2 * s\n        y"),
+        ("<= s  # (T, L)", "<= 2 * s  # (T, L)"),
     ],
     "best-guess": [
         ("repeat=kinds", "repeat=2"),

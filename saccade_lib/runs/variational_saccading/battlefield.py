@@ -20,6 +20,7 @@ SMALL = Config(
     glimpses=6,
     size=24,
     scale=(0.3, 0.3),
+    hidden=48,
     sigma=0.06,
     sigma_max=0.12,
     # With more, the windows carry the mean minimap to the decoder from a corner.

@@ -31,6 +31,7 @@ NAMED = [
     "notebooks/12-two-digit-mnist.html",
     "notebooks/13-larger-than-memory.html",
     "notebooks/14-large-images.html",
+    "notebooks/18-count-the-marines.html",
 ]
 
 

@@ -15,6 +15,8 @@ from saccade_lib.models.counting import Config, Counting, shown_before
 from saccade_lib.runs.experiment import train
 from saccade_lib.runs.on_battlefield import (
     OnBattlefield,
+    appearances,
+    blacken,
     look_over,
     slopes,
     summary,
@@ -149,6 +151,33 @@ def test_slopes_find_what_was_put_in():
         assert 0 < error < 0.02 and abs(slope - true) < 5 * error
     found["missed"] = torch.zeros_like(label)
     assert set(slopes(found, change)) == {"twice"}
+
+
+def test_blackening_tells_repetitions_from_last_looks():
+    """Two windows on one marine, a third on another; by hand."""
+    location = torch.tensor([[[0.0, 0.0], [0.2, 0.0], [-0.6, -0.6]]])
+    scale = torch.full((1, 3), 0.3)
+    centre = torch.tensor([[[0.1, 0.05], [-0.7, -0.6], [0.9, 0.9]]])
+    black = torch.zeros(1, 3, 12, 12, dtype=torch.bool)
+    assert appearances(location, scale, centre, black).tolist() == [[2, 1, 0]]
+    seen = shown_before(location, scale, 12)
+    assert appearances(location, scale, centre, seen).tolist() == [[1, 1, 0]]
+    black[:, 2, :, :6] = True  # the left half of the third
+    assert appearances(location, scale, centre, black).tolist() == [[2, 0, 0]]
+
+
+def test_blackening_what_was_shown_leaves_every_marine_in_one_window():
+    torch.manual_seed(0)
+    model = Counting(replace(TINY.model, places="random", scale=(0.5, 0.5))).eval()
+    scenes = TINY.canvases(sprites.plain(), "test", 0).scenes
+    found = blacken(model, scenes, 50, shown_before)
+    assert found["gone"].sum() == 0 and found["again"].sum() > 0
+    assert (found["black"] > 0).all() and (found["change"] != 0).any()
+    nothing = blacken(model, scenes, 50, lambda *w: shown_before(*w) & False)
+    assert (nothing["change"] == 0).all() and nothing["black"].sum() == 0
+    everything = blacken(model, scenes, 50, lambda *w: shown_before(*w) | True)
+    assert torch.equal(everything["black"], torch.full((50,), 3.0).double())
+    assert (everything["gone"] <= found["label"]).all()
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Experiments on battlefields: how many marines?"""
 
+from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
@@ -131,16 +132,24 @@ def summary(found: dict[str, Tensor], draws: Tensor) -> dict[str, float]:
     return {name: float(value) for name, value in metrics.items()}
 
 
-def slopes(found: dict[str, Tensor], change: Tensor) -> dict[str, tuple[float, float]]:
+def slopes(
+    found: dict[str, Tensor],
+    change: Tensor,
+    columns: tuple[str, ...] = ("twice", "missed"),
+) -> dict[str, tuple[float, float]]:
     """By how much ``change (N,)`` grows with each marine seen twice, and each missed.
 
     Least squares among scenes with the same number of marines: a network that is
     unsure answers towards the middle, so that its error falls with the number, and
     scenes with many marines have more that are seen twice.
 
+    Args:
+        found: ``label`` and the columns, ``(N,)`` each.
+        columns: what else is regressed on.
+
     Returns:
-        ``twice`` and ``missed``: slope and its standard error. One that does not vary
-        is left out.
+        For each column its slope and the standard error. One that does not vary is
+        left out.
     """
     label = found["label"]
 
@@ -150,14 +159,70 @@ def slopes(found: dict[str, Tensor], change: Tensor) -> dict[str, tuple[float, f
         sums = sums.index_add(0, label, values)
         return values - (sums / label.bincount().clamp(min=1))[label]
 
-    columns = {name: within(found[name]) for name in ("twice", "missed")}
-    columns = {name: x for name, x in columns.items() if float(x.abs().max()) > 1e-9}
-    if not columns:
+    parts = {name: within(found[name]) for name in columns}
+    parts = {name: x for name, x in parts.items() if float(x.abs().max()) > 1e-9}
+    if not parts:
         return {}
-    x, y = torch.stack(list(columns.values()), dim=1), within(change)  # (N, k), (N,)
+    x, y = torch.stack(list(parts.values()), dim=1), within(change)  # (N, k), (N,)
     inverse = torch.linalg.pinv(x.T @ x)  # (k, k)
     slope = inverse @ (x.T @ y)
     free = len(y) - len(label.unique()) - x.shape[1]
     error = ((y - x @ slope).square().sum() / free * inverse.diagonal()).sqrt()
     pairs = zip(slope.tolist(), error.tolist(), strict=True)
-    return dict(zip(columns, pairs, strict=True))
+    return dict(zip(parts, pairs, strict=True))
+
+
+@torch.no_grad()
+def blacken(model, scenes, count: int, mask: Callable) -> dict[str, Tensor]:
+    """What a model answers when points of its crops are made black, places as before.
+
+    Args:
+        mask: ``mask(location, scale, size) -> (B, T, L, L)``, true where to blacken.
+
+    Returns:
+        ``label (N,)``; ``change (N,)`` of the expected count; ``again (N,)``,
+        appearances of marines that went away while the marine still shows in another
+        window; ``gone (N,)``, marines that show nowhere any more; ``black (N,)``, the
+        number of crops' worth of points that went black.
+    """
+    rows = []
+    for start in range(0, count, 250):
+        batch = scenes.batch(torch.arange(start, min(start + 250, count)))
+        seen = model.predict(batch["image"], batch=batch)
+        black = mask(seen.location, seen.scale, seen.crops.shape[-1])  # (B, T, L, L)
+        crops = (seen.crops * ~black[:, :, None]).flatten(0, 1)
+        features = model.read_crop(crops).unflatten(0, black.shape[:2])  # (B, T, F)
+        after = model.classify(features.sum(dim=1)).softmax(dim=1)
+        numbers = torch.arange(after.shape[1], dtype=after.dtype)
+        marine = batch["kind"] == 0  # (B, U)
+        place = seen.location, seen.scale, batch["centre"]
+        before = appearances(*place, torch.zeros_like(black)) * marine
+        now = appearances(*place, black) * marine  # (B, U)
+        row = {
+            "label": batch["label"],
+            "change": (after - seen.probabilities) @ numbers,
+        }
+        row["gone"] = ((before > 0) & (now == 0)).sum(dim=1)
+        row["again"] = ((before - now) * (now > 0)).sum(dim=1)
+        # Of a marine that is gone, all appearances but one were repetitions.
+        row["again"] = row["again"] + ((before - 1).clamp(min=0) * (now == 0)).sum(
+            dim=1
+        )
+        rows.append(row | {"black": black.double().mean(dim=(2, 3)).sum(dim=1)})
+    return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+
+
+def appearances(location, scale, centre: Tensor, black: Tensor) -> Tensor:
+    """In how many windows each centre shows, ``(B, U)``, but for black points.
+
+    Args:
+        location, scale: ``(B, T, 2)`` and ``(B, T)``.
+        centre: ``(B, U, 2)``.
+        black: ``(B, T, L, L)``.
+    """
+    at = (centre[:, None] - location[:, :, None]) / scale[:, :, None, None]
+    inside = (at.abs() <= 1).all(dim=3)  # (B, T, U)
+    L = black.shape[-1]
+    x, y = ((at + 1) / 2 * L).floor().long().clamp(0, L - 1).unbind(3)
+    hidden = black.flatten(2).gather(2, y * L + x)  # (B, T, U)
+    return (inside & ~hidden).sum(dim=1)

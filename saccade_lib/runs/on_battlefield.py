@@ -180,10 +180,9 @@ def blacken(model, scenes, count: int, mask: Callable) -> dict[str, Tensor]:
         mask: ``mask(location, scale, size) -> (B, T, L, L)``, true where to blacken.
 
     Returns:
-        ``label (N,)``; ``change (N,)`` of the expected count; ``again (N,)``,
-        appearances of marines that went away while the marine still shows in another
-        window; ``gone (N,)``, marines that show nowhere any more; ``black (N,)``, the
-        number of crops' worth of points that went black.
+        ``label (N,)``; ``change (N,)`` of the expected count; ``gone (N,)``, marines
+        that show nowhere any more; ``again (N,)``, appearances that went away beside
+        the last one of a marine; ``black (N,)``, crops' worth of black points.
     """
     rows = []
     for start in range(0, count, 250):
@@ -202,12 +201,11 @@ def blacken(model, scenes, count: int, mask: Callable) -> dict[str, Tensor]:
             "label": batch["label"],
             "change": (after - seen.probabilities) @ numbers,
         }
-        row["gone"] = ((before > 0) & (now == 0)).sum(dim=1)
-        row["again"] = ((before - now) * (now > 0)).sum(dim=1)
-        # Of a marine that is gone, all appearances but one were repetitions.
-        row["again"] = row["again"] + ((before - 1).clamp(min=0) * (now == 0)).sum(
-            dim=1
-        )
+        gone = marine & (before > 0) & (now == 0)
+        row |= {
+            "gone": gone.sum(dim=1),
+            "again": (before - now - gone.int()).sum(dim=1),
+        }
         rows.append(row | {"black": black.double().mean(dim=(2, 3)).sum(dim=1)})
     return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
 

@@ -1,7 +1,7 @@
 """Experiments on battlefields: how many marines?"""
 
 from collections.abc import Callable
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, fields
 from typing import ClassVar
 
 import torch
@@ -172,55 +172,75 @@ def slopes(
     return dict(zip(parts, pairs, strict=True))
 
 
+class Bare(battlefield.Windows):
+    """The same fields when no unit stands on them."""
+
+    def layout(self, index: Tensor, device: str | torch.device = "cpu"):
+        layout = super().layout(index, device)
+        layout.kind = torch.full_like(layout.kind, -1)
+        return layout
+
+
 @torch.no_grad()
-def blacken(model, scenes, count: int, mask: Callable) -> dict[str, Tensor]:
-    """What a model answers when points of its crops are made black, places as before.
+def erase(
+    model, scenes: battlefield.Windows, count: int, mask: Callable, fill: str = "ground"
+) -> dict[str, Tensor]:
+    """What a model answers when points of its crops are erased, places as before.
 
     Args:
-        mask: ``mask(location, scale, size) -> (B, T, L, L)``, true where to blacken.
+        mask: ``mask(location, scale, size) -> (B, T, L, L)``, true where to erase.
+        fill: ``"ground"``, what would be seen if no unit stood there; or ``"black"``.
 
     Returns:
         ``label (N,)``; ``change (N,)`` of the expected count; ``gone (N,)``, marines
         that show nowhere any more; ``again (N,)``, appearances that went away beside
-        the last one of a marine; ``black (N,)``, crops' worth of black points.
+        the last one of a marine.
     """
-    rows = []
+    rows, bare = [], Bare(**vars_of(scenes))
     for start in range(0, count, 250):
-        batch = scenes.batch(torch.arange(start, min(start + 250, count)))
+        index = torch.arange(start, min(start + 250, count))
+        batch = scenes.batch(index)
         seen = model.predict(batch["image"], batch=batch)
-        black = mask(seen.location, seen.scale, seen.crops.shape[-1])  # (B, T, L, L)
-        crops = (seen.crops * ~black[:, :, None]).flatten(0, 1)
-        features = model.read_crop(crops).unflatten(0, black.shape[:2])  # (B, T, F)
+        place, L = (seen.location, seen.scale), seen.crops.shape[-1]
+        erased = mask(*place, L)  # (B, T, L, L)
+        ground = 0.0 if fill == "black" else bare.batch(index)["crop"](*place, L)
+        crops = torch.where(erased[:, :, None], ground, seen.crops)
+        features = model.read_crop(crops.flatten(0, 1)).unflatten(0, erased.shape[:2])
         after = model.classify(features.sum(dim=1)).softmax(dim=1)
         numbers = torch.arange(after.shape[1], dtype=after.dtype)
         marine = batch["kind"] == 0  # (B, U)
-        place = seen.location, seen.scale, batch["centre"]
-        before = appearances(*place, torch.zeros_like(black)) * marine
-        now = appearances(*place, black) * marine  # (B, U)
+        nothing = torch.zeros_like(erased)
+        before = appearances(*place, batch["centre"], nothing) * marine
+        now = appearances(*place, batch["centre"], erased) * marine  # (B, U)
+        gone = (before > 0) & (now == 0)
         row = {
             "label": batch["label"],
             "change": (after - seen.probabilities) @ numbers,
         }
-        gone = marine & (before > 0) & (now == 0)
         row |= {
             "gone": gone.sum(dim=1),
             "again": (before - now - gone.int()).sum(dim=1),
         }
-        rows.append(row | {"black": black.double().mean(dim=(2, 3)).sum(dim=1)})
+        rows.append(row)
     return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
 
 
-def appearances(location, scale, centre: Tensor, black: Tensor) -> Tensor:
-    """In how many windows each centre shows, ``(B, U)``, but for black points.
+def vars_of(scenes) -> dict:
+    """The fields with which a frozen dataclass was made."""
+    return {f.name: getattr(scenes, f.name) for f in fields(scenes)}
+
+
+def appearances(location, scale, centre: Tensor, erased: Tensor) -> Tensor:
+    """In how many windows each centre shows, ``(B, U)``, but for erased points.
 
     Args:
         location, scale: ``(B, T, 2)`` and ``(B, T)``.
         centre: ``(B, U, 2)``.
-        black: ``(B, T, L, L)``.
+        erased: ``(B, T, L, L)``.
     """
     at = (centre[:, None] - location[:, :, None]) / scale[:, :, None, None]
     inside = (at.abs() <= 1).all(dim=3)  # (B, T, U)
-    L = black.shape[-1]
+    L = erased.shape[-1]
     x, y = ((at + 1) / 2 * L).floor().long().clamp(0, L - 1).unbind(3)
-    hidden = black.flatten(2).gather(2, y * L + x)  # (B, T, U)
+    hidden = erased.flatten(2).gather(2, y * L + x)  # (B, T, U)
     return (inside & ~hidden).sum(dim=1)

@@ -12,6 +12,7 @@ from saccade_lib.data import frames, sprites
 from saccade_lib.data.files import CorruptData, MissingData
 from saccade_lib.models import baselines, counting
 from saccade_lib.models.counting import Config, Counting, shown_before
+from saccade_lib.models.variational_saccading import Places
 from saccade_lib.runs.experiment import train
 from saccade_lib.runs.on_battlefield import (
     Bare,
@@ -75,17 +76,34 @@ def test_pixels_shown_before_are_those_of_earlier_windows():
             painted[0, 0] = painted[0, 0].maximum((y[:, None] & x).float())
 
 
-def test_counting_once_blackens_and_changes_nothing_else():
+def test_counting_once_leaves_out_what_was_shown():
     torch.manual_seed(0)
     plain = Counting(TINY.model).eval()
     once = Counting(replace(TINY.model, once=True)).eval()
     once.load_state_dict(plain.state_dict())
-    batch = TINY.canvases(sprites.plain(), "test", 0).batch(torch.arange(6))
-    one, two = (net.predict(batch["image"], batch=batch) for net in (plain, once))
-    assert torch.equal(one.location, two.location)
-    seen = shown_before(one.location, one.scale, 12)[:, :, None].expand_as(one.crops)
-    assert seen.any() and (two.crops[seen] == 0).all()
-    assert torch.equal(one.crops[~seen], two.crops[~seen])
+    x = torch.zeros(1, 3, 16, 16)
+    scale = torch.full((1, 2), 0.5)
+    crops = torch.rand(1, 2, 3, 12, 12)
+    answers = {}
+    for name, net in (("plain", plain), ("once", once)):
+        net._crop = lambda location, scale, size: crops
+        for what, second in (("same", 0.0), ("apart", 1.0)):
+            location = torch.tensor([[[-0.5, 0.0], [second - 0.5, 0.0]]])
+            with torch.no_grad():
+                answers[name, what], _ = net.look(x, Places(location, scale))
+    assert torch.equal(answers["plain", "same"], answers["plain", "apart"])
+    assert torch.allclose(answers["once", "apart"], answers["plain", "apart"])
+    assert not torch.allclose(answers["once", "same"], answers["plain", "same"])
+    crops[:, 1] = 0.0  # what is left out may be anything
+    with torch.no_grad():
+        location = torch.full((1, 2, 2), -0.5)
+        again, _ = once.look(x, Places(location, scale))
+    assert torch.allclose(again, answers["once", "same"], atol=1e-6)
+
+
+def test_there_is_no_residual_counting():
+    with pytest.raises(ValueError, match="no counting encoder 'residual'"):
+        Counting(replace(TINY.model, encoder="residual"))
 
 
 def test_an_average_counts_where_a_maximum_does_not():

@@ -1,10 +1,10 @@
 """Variational Saccading for a label that is a number of things.
 
-Two changes to the network of two digits. A crop's features are averaged over the crop,
-not maximised: a maximum says *that* a marine is there, an average *how many*. And
-pixels can be made to count once (`Config.once`): what an earlier window has shown is
-black in a later one. The paper suspects that its model counts some marines twice; this
-is what would repair it.
+A crop's features are averaged over the crop, not maximised: a maximum says *that* a
+marine is there, an average *how many*. Places can be made to count once
+(`Config.once`): features of points that an earlier window has shown are left out of a
+later one. The paper suspects that its model counts some marines twice; this is what
+would repair it.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Config(variational_saccading.Config):
     """As of `variational_saccading`, and:
 
     Attributes:
-        once: black out in each window what an earlier window of the image has shown.
+        once: leave out of a window's average what an earlier window has shown.
         dots: the mean place is the pointer's alone, without the dense correction, and
             the pointer starts on whatever stands out from the proxy's ground, each
             glimpse in its own direction.
@@ -43,8 +43,14 @@ class Config(variational_saccading.Config):
 class CountNet(CropNet):
     """The crop network with an average where it takes the maximum."""
 
-    def forward(self, o: Tensor) -> Tensor:
-        return F.relu(self.out(self.net(o).mean(dim=(2, 3))))  # (B, F)
+    STRIDE = 4  # points of a crop, on an axis, for one of its features
+
+    def forward(self, o: Tensor, fresh: Tensor | None = None) -> Tensor:
+        """Features ``(B, F)`` of crops; with ``fresh (B, L/4, L/4)`` of those alone."""
+        f = self.net(o)  # (B, 64, L/4, L/4)
+        if fresh is not None:
+            f = f * fresh[:, None]
+        return F.relu(self.out(f.mean(dim=(2, 3))))
 
 
 class NoCorrection(nn.Module):
@@ -60,13 +66,16 @@ class NoCorrection(nn.Module):
 
 
 class Counting(ByWindows):
-    """`ByWindows` with `CountNet`, and with pixels that count once if asked for."""
+    """`ByWindows` with `CountNet`, and with places that count once if asked for."""
 
     def __init__(self, config: Config):
         super().__init__(config)
         self._holding = False
-        if config.encoder == "small":
-            self.read_crop = CountNet(config.channels, config.features)
+        if config.encoder != "small":
+            raise ValueError(
+                f"there is no counting encoder {config.encoder!r}: 'small'"
+            )
+        self.read_crop = CountNet(config.channels, config.features)
         if config.dots and config.places == "learned" and config.posterior == "pointer":
             self.posterior = NoCorrection(self.posterior)
             start_on_dots(self.read_proxy.trunk, self.point)
@@ -80,11 +89,14 @@ class Counting(ByWindows):
         super()._set_progress(progress)
         self._holding = progress < self.config.hold
 
-    def _cut(self, x: Tensor, location: Tensor, scale: Tensor) -> Tensor:
-        o = super()._cut(x, location, scale)  # (B, T, C, L, L)
+    def look(self, x: Tensor, places: Places) -> tuple[Tensor, Tensor]:
         if not self.config.once:
-            return o
-        return o * ~shown_before(location, scale, self.config.size)[:, :, None]
+            return super().look(x, places)
+        o = self._cut(x, places.location, places.scale)  # (B, T, C, L, L)
+        n = o.shape[-1] // CountNet.STRIDE
+        fresh = ~shown_before(places.location, places.scale, n)  # (B, T, n, n)
+        features = self.read_crop(o.flatten(0, 1), fresh.flatten(0, 1))
+        return self.classify(features.unflatten(0, o.shape[:2]).sum(dim=1)), o
 
 
 @torch.no_grad()

@@ -40,14 +40,13 @@ STEPS = Schedule(
 )
 QUICK = Schedule(steps=40, batch=32, rate=3e-3, validate_every=20)
 
-# The paper's minimap and field; the released command's T, p and L.
+# The paper's field and minimap, the released command's T, p, L and widths.
 LARGE = replace(
     SMALL,
     classes=23,
     proxy=64,
     scale=(0.1, 0.1),
     size=64,
-    encoder="residual",
     features=256,
     hidden=256,
 )

@@ -23,7 +23,7 @@ SMALL = Config(
     hidden=48,
     sigma=0.06,
     sigma_max=0.12,
-    # With more, the windows carry the mean minimap to the decoder from a corner.
+    # A sum over 3 x 32 x 32 values: with 1e-3 it weighs as much as the class term.
     reconstruction_weight=1e-5,
     kl_weight=1e-3,
     hold=0.4,
@@ -95,7 +95,6 @@ ROWS = {
     "saccading-marines": saccading(),
     "once-marines": saccading(once=True),
     "no-inhibition-marines": saccading(inhibition=0.0),
-    "heavy-proxy-marines": saccading(reconstruction_weight=1e-3),
     "random-marines": saccading(places="random"),
     "oracle-marines": saccading(places="oracle"),
     "oracle-once-marines": saccading(places="oracle", once=True),

@@ -188,7 +188,7 @@ def test_appearances_tell_repetitions_from_last_looks():
 
 def test_erasing_what_was_shown_leaves_every_marine_in_one_window():
     torch.manual_seed(0)
-    model = Counting(replace(TINY.model, places="random", scale=(0.5, 0.5))).eval()
+    model = Counting(replace(TINY.model, places="oracle", scale=(0.5, 0.5))).eval()
     scenes = TINY.canvases(sprites.plain(), "test", 0).scenes
     found = erase(model, scenes, 50, shown_before)
     assert found["gone"].sum() <= 1  # a centre just at the border of a point

@@ -181,13 +181,13 @@ class Bare(battlefield.Windows):
         return layout
 
 
-@torch.no_grad()
 def erase(
     model, scenes: battlefield.Windows, count: int, mask: Callable, fill: str = "ground"
 ) -> dict[str, Tensor]:
     """What a model answers when points of its crops are erased, places as before.
 
     Args:
+        model: whose places are a function of the scene: not random ones.
         mask: ``mask(location, scale, size) -> (B, T, L, L)``, true where to erase.
         fill: ``"ground"``, what would be seen if no unit stood there; or ``"black"``.
 
@@ -200,29 +200,32 @@ def erase(
     for start in range(0, count, 250):
         index = torch.arange(start, min(start + 250, count))
         batch = scenes.batch(index)
+        crop, ground = batch["crop"], bare.batch(index)["crop"]
+
+        def erased(*window, crop=crop, ground=ground):
+            instead = 0.0 if fill == "black" else ground(*window)
+            return torch.where(mask(*window)[:, :, None], instead, crop(*window))
+
         seen = model.predict(batch["image"], batch=batch)
-        place, L = (seen.location, seen.scale), seen.crops.shape[-1]
-        erased = mask(*place, L)  # (B, T, L, L)
-        ground = 0.0 if fill == "black" else bare.batch(index)["crop"](*place, L)
-        crops = torch.where(erased[:, :, None], ground, seen.crops)
-        features = model.read_crop(crops.flatten(0, 1)).unflatten(0, erased.shape[:2])
-        after = model.classify(features.sum(dim=1)).softmax(dim=1)
-        numbers = torch.arange(after.shape[1], dtype=after.dtype)
-        marine = batch["kind"] == 0  # (B, U)
-        nothing = torch.zeros_like(erased)
-        before = appearances(*place, batch["centre"], nothing) * marine
-        now = appearances(*place, batch["centre"], erased) * marine  # (B, U)
-        gone = (before > 0) & (now == 0)
-        row = {
-            "label": batch["label"],
-            "change": (after - seen.probabilities) @ numbers,
-        }
-        row |= {
-            "gone": gone.sum(dim=1),
-            "again": (before - now - gone.int()).sum(dim=1),
-        }
-        rows.append(row)
+        after = model.predict(batch["image"], batch=batch | {"crop": erased})
+        change = after.probabilities - seen.probabilities  # (B, classes)
+        numbers = torch.arange(change.shape[1], dtype=change.dtype)
+        row = {"label": batch["label"], "change": change @ numbers}
+        away = mask(seen.location, seen.scale, seen.crops.shape[-1])
+        rows.append(row | marines_lost(seen, batch, away))
     return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+
+
+def marines_lost(seen, batch: dict, erased: Tensor) -> dict[str, Tensor]:
+    """`erase`'s ``gone`` and ``again`` where points ``(B, T, L, L)`` are erased."""
+    marine = batch["kind"] == 0  # (B, U)
+    before, now = (
+        appearances(seen.location, seen.scale, batch["centre"], points) * marine
+        for points in (torch.zeros_like(erased), erased)
+    )
+    gone = (before > 0) & (now == 0)
+    again = before - now - gone.int()
+    return {"gone": gone.sum(dim=1), "again": again.sum(dim=1)}
 
 
 def vars_of(scenes) -> dict:

@@ -3,7 +3,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help environment book test lab bench assignments grade data runs record adopt clean
+.PHONY: help environment book test lab bench assignments grade data battlefield-art runs record adopt clean
 
 find_python = for p in python3 python3.13 python3.12 python3.11 python; do \
   "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
@@ -23,7 +23,7 @@ export MALLOC_MMAP_THRESHOLD_ ?= 1073741824
 export MALLOC_TRIM_THRESHOLD_ ?= 8589934592
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-14s%s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s%s\n", $$1, $$2}' Makefile
 
 environment:  ## .venv with everything the book needs (the targets below call it)
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer was found (tried" \
@@ -51,6 +51,9 @@ grade: environment  ## grade submissions: FOLDER=… [CSV=grades.csv]
 
 data: environment  ## build every data pack from its public original
 	@$(PY) -m saccade_lib.data.packs all
+
+battlefield-art: environment  ## fetch the art of Bos Wars (GPL) with apt, without root
+	@$(PY) -m saccade_lib.data.sprites
 
 runs: environment  ## which recorded runs the tables still lack, and their commands
 	@$(PY) workflow/runs.py list

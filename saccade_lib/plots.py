@@ -397,6 +397,29 @@ def bars_with_spread(
 
 
 @_house
+def histograms(
+    shares: Mapping[str, Sequence[float]], xlabel: str, ylabel: str = "share, %"
+) -> Figure:
+    """Shares of the classes 0, 1, ..., one panel a title, all on one scale."""
+    if not shares or len({len(values) for values in shares.values()}) > 1:
+        raise ValueError("expected one share a class, and as many in every panel")
+    fig, axes = plt.subplots(
+        ncols=len(shares),
+        sharey=True,
+        squeeze=False,
+        figsize=(WIDTH, 2.4),
+        layout="constrained",
+    )
+    for ax, (title, values) in zip(axes[0], shares.items(), strict=True):
+        ax.bar(range(len(values)), values, color=SERIES[0])
+        ax.set_title(title, loc="left")
+        ax.set(xlabel=xlabel)
+        ax.grid(axis="y")
+    axes[0, 0].set_ylabel(ylabel)
+    return fig
+
+
+@_house
 def loss_terms(
     curves: Mapping[str, Sequence[float]],
     terms: Sequence[str] | None = None,

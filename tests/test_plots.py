@@ -363,6 +363,15 @@ def test_bars_refuse_rows_that_do_not_match():
         plots.bars_with_spread(["a", "b"], [[1.0]])
 
 
+def test_histograms_share_a_scale_and_refuse_unlike_panels():
+    fig = plots.histograms({"before": [60, 40, 0], "after": [34, 33, 33]}, "count")
+    left, right = fig.axes
+    assert [bar.get_height() for bar in right.patches] == [34, 33, 33]
+    assert left.get_ylim() == right.get_ylim() and right.get_xlabel() == "count"
+    with pytest.raises(ValueError, match="one share a class"):
+        plots.histograms({"before": [1, 2], "after": [1, 2, 3]}, "count")
+
+
 def test_loss_terms_draw_a_panel_each():
     curves = {"step": [0, 1, 2], "seconds": [0, 3, 6], "kl": [3, 2, 1]}
     curves["task"] = [None, 1, 0]

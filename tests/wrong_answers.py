@@ -193,4 +193,29 @@ WRONG = {
         ("slice(x0 - left, x1 - left)", "slice(0, x1 - x0)"),
         ("(over - under)", "over"),
     ],
+    "two-accuracies": [
+        ("right.sum() / n.sum()", "(right / n).mean()"),  # both balanced
+        ("(right / n).mean()", "right.sum() / n.sum()"),  # both raw
+        ("confusion.sum(dim=1)", "confusion.sum(dim=0)"),  # by answers
+    ],
+    "two-errors": [
+        ("p * (1 - p) / M", "p * (1 - p)"),
+        ("(r * (1 - r) / n).sum().sqrt() / C", "(p * (1 - p) / n.sum()).sqrt()"),
+        (".sum().sqrt() / C", ".mean().sqrt() / C"),
+    ],
+    "seen-how-often": [
+        (".all(dim=2)", ".any(dim=2)"),
+        ("times > 1", "times > 0"),
+        ("<= s", "<= s / 2"),
+    ],
+    "covered": [
+        (".any(dim=0)", ".sum(dim=0)"),  # an overlap counts twice
+        ("[:, :, None] & x[:, None, :]", "[:, :, None] | x[:, None, :]"),
+        ("<= s  # (T, L)", "<= 2 * s  # (T, L)"),
+    ],
+    "best-guess": [
+        ("repeat=kinds", "repeat=2"),
+        ("max(totals.get(n, 0), times)", "times"),
+        ("** kinds", "** 2"),
+    ],
 }

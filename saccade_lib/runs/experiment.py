@@ -45,6 +45,7 @@ class Experiment:
     test: int = 10_000
 
     code: ClassVar[tuple[ModuleType, ...]]  # modules that make its images
+    unit_of: ClassVar[dict[str, str]] = {}  # of metrics that are not per cent
 
     def find(self, quiet: bool) -> door.Source:
         """The data, through the door."""
@@ -59,7 +60,7 @@ class Experiment:
         return MODELS[type(self.model)]
 
     def evaluate(self, model, canvases: "Stream", count: int, device) -> dict:
-        """Metrics by name, in per cent; ``accuracy`` chooses the weights."""
+        """Metrics by name, in per cent but for `unit_of`; ``accuracy`` chooses."""
         return evaluate(model, canvases, count, device)
 
 
@@ -135,7 +136,7 @@ def train(
     unseen = experiment.canvases(pack, "test", seed)
     measured = experiment.evaluate(model, unseen, experiment.test, device)
     metrics = {
-        f"test_{name}": {"value": value, "unit": "%"}
+        f"test_{name}": {"value": value, "unit": experiment.unit_of.get(name, "%")}
         for name, value in measured.items()
     }
     costs = measure_costs(model, stream, fit, device)

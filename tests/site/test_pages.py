@@ -33,6 +33,8 @@ NAMED = [
     "notebooks/14-large-images.html",
     "notebooks/15-noise-and-variance.html",
     "notebooks/16-paper-and-code.html",
+    "notebooks/17-photographs.html",
+    "notebooks/18-count-the-marines.html",
 ]
 
 

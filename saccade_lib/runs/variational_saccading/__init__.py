@@ -3,6 +3,8 @@
 from saccade_lib.runs.variational_saccading import (
     ablations,
     as_released,
+    battlefield,
+    battlefield_data,
     crops,
     large,
     on_disk,
@@ -17,6 +19,8 @@ ROWS = (
     | large.ROWS
     | on_disk.ROWS
     | photographs.ROWS
+    | battlefield.ROWS
+    | battlefield_data.ROWS
     | ablations.ROWS
     | as_released.ROWS
     | settings.ROWS

@@ -26,17 +26,18 @@ def _canvas(stream: Canvases, index: int) -> Tensor:
     seed = stream.seed if stream.split == "train" else 0
     n = D + 2 * CANDIDATES + 5 * P
     split = digits.SPLITS.index(stream.split)
+    images = stream.glyphs()
     u = digits.uniforms(seed, split, torch.tensor([index]), n)[0].tolist()
     canvas = torch.zeros(stream.side, stream.side, dtype=torch.uint8)
     places = _places(stream, u[D : D + 2 * CANDIDATES])
     for k in range(D):
-        glyph = stream._images[int(u[k] * len(stream._images))]
+        glyph = images[int(u[k] * len(images))]
         _paste(canvas, _resized(glyph, stream.digit), *places[k])
     size = max(1, round(PATCH * stream.digit / GLYPH))
     inside = GLYPH - PATCH - 2 * INK + 1
     for k in range(P):
         which, x, y, left, top = u[D + 2 * CANDIDATES + 5 * k :][:5]
-        glyph = stream._images[int(which * len(stream._images))]
+        glyph = images[int(which * len(images))]
         a, b = int(y * inside) + INK, int(x * inside) + INK
         patch = _resized(glyph[a : a + PATCH, b : b + PATCH], size)
         free = stream.side - size + 1

@@ -238,7 +238,9 @@ def retina(image: Tensor, location: Tensor, size: int, scales: int) -> Tensor:
     for k in range(scales):
         side = size * 2**k
         # Average 2^k x 2^k pixels into one before reading, so that no pixel is skipped.
-        window = location.new_tensor([side / W, side / H]).expand(B, T, 2)
+        window = torch.stack(
+            [torch.full_like(location[..., 0], side / n) for n in (W, H)], dim=-1
+        )  # (B, T, 2)
         fine = crop(image, location, window, side, "zeros")  # (B, T, C, side, side)
         patches.append(F.avg_pool2d(fine.flatten(0, 1), 2**k).unflatten(0, (B, T)))
     return torch.cat(patches, dim=2)  # (B, T, scales*C, L, L)
@@ -296,6 +298,8 @@ def checked(images: Tensor, channels: int) -> Tensor:
         )
     if not images.numel():
         raise ValueError("the batch of images is empty")
+    if not may_look(images):
+        return images
     low, high = float(images.min()), float(images.max())
     if not (low >= 0 and high <= 1):
         raise ValueError(
@@ -303,6 +307,12 @@ def checked(images: Tensor, channels: int) -> Tensor:
             "images by 255"
         )
     return images
+
+
+def may_look(tensor: Tensor) -> bool:
+    """Whether values may be checked: not while a CUDA graph is being captured, when
+    there are none yet. The steps that warm it up have been checked."""
+    return not (tensor.is_cuda and torch.cuda.is_current_stream_capturing())
 
 
 def pixel_centres(n: int, device=None, dtype=torch.float32) -> Tensor:
@@ -401,7 +411,7 @@ def _check_windows(B, location, scale, size, outside) -> Tensor:
     if scale.dim() < 3:
         scale = scale.expand(location.shape[:2])[..., None]
     scale = scale.expand(location.shape)  # (B, T, 2)
-    if outside == "error":
+    if outside == "error" and may_look(location):
         _check_inside(location.detach(), scale.detach())
     return scale
 

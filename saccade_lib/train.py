@@ -54,6 +54,10 @@ class Schedule:
         choose_after: share of the steps before whose end no validation may choose the
             weights: where the task still changes, its accuracies do not compare.
         precision: ``"float32"``, or ``"bfloat16"`` for autocast on the device.
+        graph: on a GPU, capture loss and gradient once as a CUDA graph and replay it:
+            launching a small network's kernels one by one takes longer than running
+            them. The model must not look at values (`glimpse.may_look`), and batches
+            must be tensors of one shape. No effect on a CPU.
     """
 
     steps: int
@@ -66,6 +70,7 @@ class Schedule:
     validate_every: int = 500
     choose_after: float = 0.0
     precision: str = "float32"
+    graph: bool = False
 
     def factor(self, step: int) -> float:
         """Learning rate at a step over ``rate``."""
@@ -141,7 +146,10 @@ def fit(
     """
     device = next(model.parameters()).device
     optimiser = torch.optim.AdamW(
-        model.parameters(), lr=schedule.rate, weight_decay=schedule.weight_decay
+        model.parameters(),
+        lr=schedule.rate,
+        weight_decay=schedule.weight_decay,
+        fused=device.type == "cuda",
     )
     state = _State(asdict(schedule) | {"seed": seed, "watch": watch})
     if folder is not None:
@@ -150,9 +158,15 @@ def fit(
     quiet = not progress or bool(os.environ.get("TQDM_DISABLE"))
     bar = tqdm(total=schedule.steps, initial=state.step, leave=False, disable=quiet)
     saved = time.monotonic()
+    gradient = _Gradient(model, schedule, device)
+    ahead = None  # the next batch
     while state.step < schedule.steps:
         clocks = time.perf_counter(), time.process_time()
-        loss = _step(model, batches(state.step), optimiser, schedule, state.step, seed)
+        batch = batches(state.step) if ahead is None else ahead
+        loss, norm = gradient(batch, state.step, seed)
+        more = device.type == "cuda" and state.step + 1 < schedule.steps
+        ahead = batches(state.step + 1) if more else None  # while the GPU is busy
+        _update(optimiser, loss, norm, schedule, state.step)
         state.step += 1
         state.seconds += time.perf_counter() - clocks[0]
         state.cpu_seconds += time.process_time() - clocks[1]
@@ -182,25 +196,72 @@ def fit(
     )
 
 
-def _step(model, batch, optimiser, schedule, step, seed) -> Loss:
-    model.train()
+class _Gradient:
+    """Loss and clipped gradient of a step, captured as a CUDA graph where asked for."""
+
+    def __init__(self, model: nn.Module, schedule: Schedule, device: torch.device):
+        self.model, self.schedule, self.device = model, schedule, device
+        self.graph = None
+
+    def __call__(self, batch: dict, step: int, seed: int) -> tuple[Loss, Tensor]:
+        self.model.train()
+        batch = batch | {"progress": step / self.schedule.steps}
+        capture = self.schedule.graph and self.device.type == "cuda"
+        if capture and self.graph is None:
+            self._capture(batch)
+        # The noise of this step in this process, and of no other.
+        torch.manual_seed((seed * 1_000_003 + step) * 1_009 + rank())
+        loss = self._replay(batch) if capture else self._backward(batch)
+        _average_gradients(self.model)
+        parameters = self.model.parameters()
+        return loss, nn.utils.clip_grad_norm_(parameters, self.schedule.clip)
+
+    def _backward(self, batch: dict) -> Loss:
+        half = self.schedule.precision == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+            loss = self.model.loss(batch)
+        self.model.zero_grad(set_to_none=True)
+        loss.total.backward()
+        return loss
+
+    def _capture(self, batch: dict) -> None:
+        """Record the kernels of one step; the model is left as it was found."""
+        loose = [k for k, v in batch.items() if not isinstance(v, Tensor)]
+        if loose != ["progress"]:
+            raise ValueError(f"a graph's batch holds tensors only, not {loose[:-1]}")
+        now = torch.tensor(batch["progress"], dtype=torch.float64, device=self.device)
+        self.batch = {k: v.clone() for k, v in batch.items() if k != "progress"}
+        self.batch["progress"] = now
+        before = {k: v.clone() for k, v in self.model.state_dict().items()}
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):  # libraries choose their kernels here
+            for _ in range(3):
+                self._backward(self.batch)
+        torch.cuda.current_stream().wait_stream(stream)
+        self.model.load_state_dict(before)
+        self.model.zero_grad(set_to_none=True)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.loss = self._backward(self.batch)
+
+    def _replay(self, batch: dict) -> Loss:
+        for name, value in batch.items():
+            if name == "progress":
+                self.batch[name].fill_(value)
+            else:
+                self.batch[name].copy_(value)
+        self.graph.replay()
+        return self.loss
+
+
+def _update(optimiser, loss: Loss, norm: Tensor, schedule: Schedule, step: int) -> None:
+    """One step of the optimiser, unless the loss or its gradient is not finite."""
     for group in optimiser.param_groups:
         group["lr"] = schedule.rate * schedule.factor(step)
-    # The noise of this step in this process, and of no other.
-    torch.manual_seed((seed * 1_000_003 + step) * 1_009 + rank())
-    batch = batch | {"progress": step / schedule.steps}
-    device = next(model.parameters()).device.type
-    half = schedule.precision == "bfloat16"
-    with torch.autocast(device, torch.bfloat16, enabled=half):
-        loss = model.loss(batch)
-    optimiser.zero_grad(set_to_none=True)
-    loss.total.backward()
-    _average_gradients(model)
-    norm = nn.utils.clip_grad_norm_(model.parameters(), schedule.clip)
     if not math.isfinite(norm + float(loss.total.detach())):
         _explain(loss, step)
     optimiser.step()
-    return loss
 
 
 def _explain(loss: Loss, step: int) -> None:

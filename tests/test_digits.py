@@ -125,9 +125,9 @@ def test_validation_is_the_last_sixth_of_the_training_digits():
     pack = embedded()
     count = len(pack.train_images)
     train, validation = (Canvases(pack, "sum", s) for s in ("train", "validation"))
-    assert len(validation._images) == count // 6
-    assert len(train._images) == count - count // 6
-    together = torch.cat((train._images, validation._images))
+    assert len(validation.glyphs()) == count // 6
+    assert len(train.glyphs()) == count - count // 6
+    together = torch.cat((train.glyphs(), validation.glyphs()))
     assert np.array_equal(together.numpy(), pack.train_images)
     assert validation._labels.tolist() == pack.train_labels[-(count // 6) :].tolist()
 
@@ -338,7 +338,7 @@ def test_mnist_splits_and_centres():
             "MNIST is not at hand: set SACCADE_DATA to the folder that holds it"
         )
     validation = Canvases(pack, "identification", "validation")
-    assert np.array_equal(validation._images.numpy(), pack.train_images[50_000:])
-    assert len(Canvases(pack, "sum", "train")._images) == 50_000
+    assert np.array_equal(validation.glyphs().numpy(), pack.train_images[50_000:])
+    assert len(Canvases(pack, "sum", "train").glyphs()) == 50_000
     # Digits are centred by their mass, so the ink's middle is a little aside.
     assert hugging(pack) <= 6

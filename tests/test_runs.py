@@ -404,7 +404,7 @@ def test_a_measured_row_is_recorded_like_a_trained_one(book, monkeypatch):
 
 def test_an_interrupted_run_leaves_no_record_and_goes_on(book, monkeypatch):
     whole = train(TINY, 0, progress=False)
-    step, taken = experiment.training._step, []
+    step, taken = experiment.training._update, []
 
     def stops(*words):
         taken.append(words[4])
@@ -415,7 +415,7 @@ def test_an_interrupted_run_leaves_no_record_and_goes_on(book, monkeypatch):
     fit = experiment.training.fit
     often = lambda *words, **options: fit(*words, **options, checkpoint_every=0)  # noqa: E731
     monkeypatch.setattr(experiment.training, "fit", often)
-    monkeypatch.setattr(experiment.training, "_step", stops)
+    monkeypatch.setattr(experiment.training, "_update", stops)
     with pytest.raises(KeyboardInterrupt):
         recorded(book)
     assert not list((book / "book").rglob("*.json"))

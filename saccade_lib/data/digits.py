@@ -89,7 +89,7 @@ class Canvases:
             )
         images, labels = _split(self.pack, self.split)
         # On the class's own shelf: a frozen dataclass is not to be assigned to.
-        object.__setattr__(self, "_images", torch.from_numpy(images))
+        object.__setattr__(self, "_images", {"cpu": torch.from_numpy(images)})
         object.__setattr__(self, "_labels", torch.from_numpy(labels))
 
     @property
@@ -120,9 +120,9 @@ class Canvases:
         seed = self.seed if self.split == "train" else 0
         n = D + 2 * CANDIDATES + 5 * P
         u = uniforms(seed, SPLITS.index(self.split), index, n)
-        which = (u[:, :D] * len(self._images)).long()  # (B, D)
+        images = self.glyphs(device)
+        which = (u[:, :D] * len(images)).long()  # (B, D)
         corner = self._corners(u[:, D : D + 2 * CANDIDATES])  # (B, D, 2), x and y
-        images = self._images.to(device)
         glyphs = _resize(images[which.to(device)], self.digit)  # (B, D, g, g)
         parts = [(glyphs, corner.to(device))]
         if P:
@@ -135,6 +135,13 @@ class Canvases:
             "centre": centre.float(),
         }
         return Layout(parts, {name: v.to(device) for name, v in truth.items()})
+
+    def glyphs(self, device: str | torch.device = "cpu") -> Tensor:
+        """The split's digits, uint8 ``(N, 28, 28)``; a device that asks keeps them."""
+        name = str(device)
+        if name not in self._images:
+            self._images[name] = self._images["cpu"].to(device)
+        return self._images[name]
 
     def region(
         self, index: int, left: int, top: int, width: int, height: int

@@ -563,13 +563,14 @@ class VariationalSaccading(nn.Module):
         vrnn = (reconstruction + cfg.product_kl * kl) / T
         return {"product": nll * vrnn / cfg.product_unit}
 
-    def _set_progress(self, progress: float) -> None:
+    def _set_progress(self, progress: float | Tensor) -> None:
         """Narrow the windows as training goes on."""
         cfg = self.config
         if cfg.narrow_to is not None:
             start, end = cfg.narrow_during
-            share = min(1.0, max(0.0, (progress - start) / (end - start)))
-            self.window_side.fill_(
+            progress = torch.as_tensor(progress, dtype=torch.float64)
+            share = ((progress - start) / (end - start)).clamp(0, 1)
+            self.window_side.copy_(
                 cfg.scale[1] + share * (cfg.narrow_to - cfg.scale[1])
             )
 

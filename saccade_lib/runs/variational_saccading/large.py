@@ -25,10 +25,10 @@ from saccade_lib.runs.experiment import EPOCH, MEMORY_BATCH
 from saccade_lib.runs.measurement import Measured, Measurement
 from saccade_lib.runs.on_digits import OnDigits
 from saccade_lib.runs.variational_saccading.two_digits import (
+    CLUTTERED_STEPS,
     LARGE,
     LARGE_STEPS,
     SMALL,
-    SMALL_STEPS,
     control,
 )
 from saccade_lib.train import Schedule, synchronise
@@ -306,6 +306,7 @@ QUICK = Schedule(steps=40, batch=64, rate=3e-3, validate_every=20)
 TRUE = replace(
     SMALL,
     classes=10,
+    glimpses=4,
     size=32,
     scale=(0.5, 0.5),
     narrow_to=0.16,
@@ -314,16 +315,26 @@ TRUE = replace(
     sigma_max=0.2,
 )
 TRUE_STEPS = Schedule(
-    steps=5_000, batch=64, rate=3e-3, validate_every=250, choose_after=0.75
+    steps=4_000, batch=64, rate=6e-4, validate_every=250, choose_after=0.75
 )
 
 
 def enlarged() -> dict[str, dict[str, OnDigits]]:
     """Identification at 2528, enlarged from 100 as in the paper."""
-    whole = OnDigits("identification", model=LARGE, schedule=LARGE_STEPS, enlarge=SIDE)
-    read = replace(whole, model=SMALL, schedule=SMALL_STEPS, windows="full")
+    whole = OnDigits(
+        "identification",
+        model=replace(LARGE, glimpses=3),
+        schedule=LARGE_STEPS,
+        enlarge=SIDE,
+    )
+    read = replace(
+        whole,
+        model=replace(SMALL, glimpses=3),
+        schedule=CLUTTERED_STEPS,
+        windows="full",
+    )
     over_crops = baselines.CropsConfig(classes=55, segment=12, checkpoint=True)
-    two_epochs = replace(LARGE_STEPS, steps=7_500, batch=16)
+    two_epochs = replace(LARGE_STEPS, steps=7_500, batch=16, graph=False)
     return {
         "saccading-2528": {
             "quick": replace(read, schedule=QUICK, validation=250, test=250),

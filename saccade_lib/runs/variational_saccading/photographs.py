@@ -72,7 +72,9 @@ def photographs() -> dict[str, dict[str, OnPhotographs]]:
     standard = OnPhotographs(
         model=SMALL, schedule=SMALL_STEPS, side=HALF, validation=300, test=2_000
     )
-    whole = OnPhotographs(model=BIG, schedule=LARGE_STEPS, soft=True)
+    whole = OnPhotographs(
+        model=BIG, schedule=replace(LARGE_STEPS, graph=False), soft=True
+    )
     proxy = baselines.ProxyConfig(classes=6, channels=3, proxy=16, width=16)
     small_crops = replace(OVER_CROPS, width=8, hidden=32, crop=28, segment=None)
     rows = {
@@ -96,7 +98,7 @@ def photographs() -> dict[str, dict[str, OnPhotographs]]:
     made["crops-photographs"]["paper"] = replace(
         whole,
         model=OVER_CROPS,
-        schedule=replace(LARGE_STEPS, steps=7_500, batch=16),
+        schedule=replace(LARGE_STEPS, steps=7_500, batch=16, graph=False),
         whole=whole.side,
         validation=600,
         test=3_000,

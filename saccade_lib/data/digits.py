@@ -90,7 +90,7 @@ class Canvases:
         images, labels = _split(self.pack, self.split)
         # On the class's own shelf: a frozen dataclass is not to be assigned to.
         object.__setattr__(self, "_images", {"cpu": torch.from_numpy(images)})
-        object.__setattr__(self, "_labels", torch.from_numpy(labels))
+        object.__setattr__(self, "_labels", {"cpu": torch.from_numpy(labels)})
 
     @property
     def classes(self) -> int:
@@ -119,29 +119,23 @@ class Canvases:
         P = self.clutter if self.task in CLUTTERED else 0
         seed = self.seed if self.split == "train" else 0
         n = D + 2 * CANDIDATES + 5 * P
-        u = uniforms(seed, SPLITS.index(self.split), index, n)
-        images = self.glyphs(device)
+        u = uniforms(seed, SPLITS.index(self.split), index, n, device)
+        images = _kept(self._images, device)
         which = (u[:, :D] * len(images)).long()  # (B, D)
         corner = self._corners(u[:, D : D + 2 * CANDIDATES])  # (B, D, 2), x and y
-        glyphs = _resize(images[which.to(device)], self.digit)  # (B, D, g, g)
-        parts = [(glyphs, corner.to(device))]
+        glyphs = _resize(images[which], self.digit)  # (B, D, g, g)
+        parts = [(glyphs, corner)]
         if P:
-            parts.append(self._clutter(images, u[:, -5 * P :], device))
-        digits = self._labels[which]  # (B, D)
+            parts.append(self._clutter(images, u[:, -5 * P :]))
+        digits = _kept(self._labels, device)[which]  # (B, D)
         centre = (corner + self.digit / 2) * 2 / self.side - 1  # (B, D, 2)
-        truth = {
-            "label": self.label(digits),
-            "digits": digits,
-            "centre": centre.float(),
-        }
-        return Layout(parts, {name: v.to(device) for name, v in truth.items()})
+        label = self.label(digits)
+        truth = {"label": label, "digits": digits, "centre": centre.float()}
+        return Layout(parts, truth)
 
-    def glyphs(self, device: str | torch.device = "cpu") -> Tensor:
-        """The split's digits, uint8 ``(N, 28, 28)``; a device that asks keeps them."""
-        name = str(device)
-        if name not in self._images:
-            self._images[name] = self._images["cpu"].to(device)
-        return self._images[name]
+    def glyphs(self) -> Tensor:
+        """The split's digits, uint8 ``(N, 28, 28)``."""
+        return self._images["cpu"]
 
     def region(
         self, index: int, left: int, top: int, width: int, height: int
@@ -222,18 +216,19 @@ class Canvases:
             return first
         apart = ((place - first).abs() >= self.digit).any(dim=2)  # (B, CANDIDATES)
         pick = apart.int().argmax(dim=1)  # the first candidate that is clear
-        second = place[torch.arange(len(place)), pick][:, None]  # (B, 1, 2)
+        row = torch.arange(len(place), device=u.device)
+        second = place[row, pick][:, None]  # (B, 1, 2)
         opposite = torch.where(first * 2 < free, free - 1, 0)  # the farthest corner
         second = torch.where(apart.any(dim=1)[:, None, None], second, opposite)
         return torch.cat((first, second), dim=1)
 
-    def _clutter(self, images: Tensor, u: Tensor, device) -> tuple[Tensor, Tensor]:
+    def _clutter(self, images: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         """Patches ``(B, P, p, p)`` from random digits, and their corners."""
         u = u.unflatten(1, (-1, 5))  # (B, P, 5): digit, its x and y, canvas x and y
-        which = (u[..., 0] * len(images)).long().to(device)  # (B, P)
+        which = (u[..., 0] * len(images)).long()  # (B, P)
         inside = GLYPH - PATCH - 2 * INK + 1
-        at = (u[..., 1:3] * inside).long().to(device) + INK  # (B, P, 2)
-        r = torch.arange(PATCH, device=device)
+        at = (u[..., 1:3] * inside).long() + INK  # (B, P, 2)
+        r = torch.arange(PATCH, device=u.device)
         patches = images[
             which[..., None, None],
             at[..., 1, None, None] + r[:, None],
@@ -241,7 +236,7 @@ class Canvases:
         ]  # (B, P, 8, 8)
         size = max(1, round(PATCH * self.digit / GLYPH))
         corner = (u[..., 3:5] * (self.side - size + 1)).long()  # (B, P, 2)
-        return _resize(patches, size), corner.to(device)
+        return _resize(patches, size), corner
 
     def _paste(self, canvas: Tensor, patches: Tensor, corner: Tensor) -> None:
         """Pixel-wise maximum of the patches ``(B, P, p, p)`` into ``(B, K * K)``."""
@@ -399,26 +394,35 @@ def pairs() -> list[tuple[int, int]]:
     return [(a, b) for a in range(10) for b in range(a, 10)]
 
 
-def uniforms(seed: int, stream: int, index: Tensor, n: int) -> Tensor:
-    """``(B, n)`` float64 numbers in [0, 1), a pure function of the arguments.
+def uniforms(
+    seed: int, stream: int, index: Tensor, n: int, device: str | torch.device = "cpu"
+) -> Tensor:
+    """``(B, n)`` float64 numbers in [0, 1), a pure function of the first four.
 
     SplitMix64 (Steele, Lea, Flood 2014) of a counter: the number in column k of index
-    i is ``mix(key ^ mix(i n + k))``: no state is kept and order does not matter.
+    i is ``mix(key ^ mix(i n + k))``: no state is kept and order does not matter. On
+    every device they are the same to the last bit.
     """
     if int(index.min()) < 0:
         raise ValueError(f"indices must not be negative, got {int(index.min())}")
-    with np.errstate(over="ignore"):
-        key = _mix(_mix(np.uint64(seed)) + np.uint64(stream))
-        counter = index.cpu().numpy().astype(np.uint64)[:, None] * np.uint64(n)
-        bits = _mix(key ^ _mix(counter + np.arange(n, dtype=np.uint64)))
-    return torch.from_numpy((bits >> np.uint64(11)).astype(np.float64) * 2.0**-53)
+    key = int(_mix(_mix(torch.tensor(seed)) + stream))
+    columns = torch.arange(n, device=device)
+    counter = index.to(device)[:, None] * n + columns  # (B, n)
+    bits = _mix(_mix(counter) ^ key)
+    return _shifted(bits, 11).double() * 2.0**-53
 
 
-def _mix(x: np.ndarray) -> np.ndarray:
-    x = x + np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+def _mix(x: Tensor) -> Tensor:
+    """A bijection of 64-bit integers; int64 wraps around as unsigned ones do."""
+    x = x + (0x9E3779B97F4A7C15 - 2**64)
+    x = (x ^ _shifted(x, 30)) * (0xBF58476D1CE4E5B9 - 2**64)
+    x = (x ^ _shifted(x, 27)) * (0x94D049BB133111EB - 2**64)
+    return x ^ _shifted(x, 31)
+
+
+def _shifted(x: Tensor, count: int) -> Tensor:
+    """Shifted right, with zeros from the left: int64's own shift copies the sign."""
+    return (x >> count) & (2 ** (64 - count) - 1)
 
 
 def _split(pack: Pack, split: str) -> tuple[np.ndarray, np.ndarray]:
@@ -427,6 +431,14 @@ def _split(pack: Pack, split: str) -> tuple[np.ndarray, np.ndarray]:
     held_out = len(pack.train_images) // 6  # MNIST: digits 50,000 to 59,999
     part = slice(-held_out, None) if split == "validation" else slice(None, -held_out)
     return pack.train_images[part], pack.train_labels[part]
+
+
+def _kept(by_device: dict[str, Tensor], device: str | torch.device) -> Tensor:
+    """A tensor on a device, which keeps it: the digits are too many to send again."""
+    name = str(device)
+    if name not in by_device:
+        by_device[name] = by_device["cpu"].to(device)
+    return by_device[name]
 
 
 def _resize(glyphs: Tensor, size: int) -> Tensor:

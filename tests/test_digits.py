@@ -129,7 +129,7 @@ def test_validation_is_the_last_sixth_of_the_training_digits():
     assert len(train.glyphs()) == count - count // 6
     together = torch.cat((train.glyphs(), validation.glyphs()))
     assert np.array_equal(together.numpy(), pack.train_images)
-    assert validation._labels.tolist() == pack.train_labels[-(count // 6) :].tolist()
+    assert validation._labels["cpu"].tolist() == pack.train_labels[-(count // 6) :].tolist()
 
 
 # ---------------------------------------------------------------------------- layout
@@ -148,7 +148,7 @@ def test_two_digits_lie_inside_and_never_overlap(side, digit):
 @pytest.mark.parametrize("u", [0.0, 0.2, 0.49, 0.5, 0.51, 0.8, 1 - 2**-53])
 @pytest.mark.parametrize("side", [84, 100])
 def test_two_digits_are_apart_even_if_every_place_tried_is_taken(monkeypatch, u, side):
-    def same(seed, stream, index, n):
+    def same(seed, stream, index, n, device="cpu"):
         return torch.full((len(index), n), u, dtype=torch.float64)
 
     monkeypatch.setattr(digits, "uniforms", same)

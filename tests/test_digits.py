@@ -129,7 +129,10 @@ def test_validation_is_the_last_sixth_of_the_training_digits():
     assert len(train.glyphs()) == count - count // 6
     together = torch.cat((train.glyphs(), validation.glyphs()))
     assert np.array_equal(together.numpy(), pack.train_images)
-    assert validation._labels["cpu"].tolist() == pack.train_labels[-(count // 6) :].tolist()
+    assert (
+        validation._labels["cpu"].tolist()
+        == pack.train_labels[-(count // 6) :].tolist()
+    )
 
 
 # ---------------------------------------------------------------------------- layout

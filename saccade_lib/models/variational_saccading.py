@@ -275,7 +275,7 @@ class Pointer(nn.Module):
             looked: location ``(B, 2)`` and scale ``(B,)`` of each earlier window.
         """
         query = self.query(state) + self.own[len(looked)]  # (B, K)
-        scores = _precise(torch.bmm(query[:, None], keys)[:, 0])  # (B, n * n)
+        scores = glimpse.precise(torch.bmm(query[:, None], keys)[:, 0])  # (B, n * n)
         scores = self.LIMIT * torch.tanh(scores / self.LIMIT)
         places = self.places.flatten(1)  # (2, n * n)
         for location, scale in looked:
@@ -599,15 +599,10 @@ def _gaussian(v: Tensor, sigma_max: float | None = None) -> tuple[Tensor, Tensor
     The last three numbers are log-variances; with a bound, ``log(sigma^2)`` is
     ``2 log(sigma_max) + log sigmoid(v)``, which is the same far below the bound.
     """
-    mu, log_variance = _precise(v).chunk(2, dim=1)
+    mu, log_variance = glimpse.precise(v).chunk(2, dim=1)
     if sigma_max:
         log_variance = 2 * math.log(sigma_max) + F.logsigmoid(log_variance)
     return mu, torch.exp(0.5 * log_variance.clamp(-10.0, 4.0))
-
-
-def _precise(v: Tensor) -> Tensor:
-    """A place needs more than the eight bits of bfloat16."""
-    return v.float() if v.dtype == torch.bfloat16 else v
 
 
 def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -13,7 +13,12 @@ from torch import Tensor, nn
 from saccade_lib import cost
 from saccade_lib import train as training
 from saccade_lib.data import door
-from saccade_lib.models import baselines, variational_saccading
+from saccade_lib.models import (
+    baselines,
+    recurrent_attention,
+    variational_saccading,
+    wsram,
+)
 
 EPOCH = 60_000  # images; the streams are endless, so an epoch is a unit, as in MNIST
 MEMORY_BATCH = 160  # the batch at which the paper states memory
@@ -23,6 +28,8 @@ MODELS = {
     baselines.Config: baselines.FullImage,
     baselines.CropsConfig: baselines.OverCrops,
     baselines.ProxyConfig: baselines.ProxyOnly,
+    recurrent_attention.Config: recurrent_attention.RecurrentAttention,
+    wsram.Config: wsram.Wsram,
 }
 
 

@@ -9,6 +9,7 @@ from saccade_lib.runs.variational_saccading import (
     large,
     on_disk,
     photographs,
+    recurrent,
     settings,
     two_digits,
 )
@@ -23,5 +24,6 @@ ROWS = (
     | battlefield_data.ROWS
     | ablations.ROWS
     | as_released.ROWS
+    | recurrent.ROWS
     | settings.ROWS
 )

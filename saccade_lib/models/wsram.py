@@ -1,0 +1,173 @@
+"""WSRAM: recurrent attention taught by reweighted wake-sleep (Ba et al. 2015).
+
+The score function learns from places that the policy p(l | I) happens to draw. Here a
+second network, the proposal q(l | y, I), sees image *and label* and learns to propose
+the places that explain the label; the policy then learns from those. With K runs
+l^1, ..., l^K from the proposal, and
+
+    w^k = p(l^k | I) p(y | l^k, I) / q(l^k | y, I),    v^k = w^k / sum_j w^j,
+
+    wake-p   sum_k v^k d log[ p(y | l^k, I) p(l^k | I) ]     raises log p(y | I)
+    wake-q   sum_k v^k d log q(l^k | y, I)                   brings q to p(l | y, I)
+    sleep-q  d log q(l | y, I),  (l, y) ~ p                  the same, on dreams
+
+No text of the paper was at hand that prints its architecture: what follows is the
+method of Bornschein and Bengio (2015) on the model of `recurrent_attention`, with the
+same core, retina and classifier, so that only the learning rule differs.
+
+Letters as there, and K runs an image, n x n cells of the policy's grid.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from saccade_lib import estimators, glimpse
+from saccade_lib.models import recurrent_attention
+from saccade_lib.models.recurrent_attention import RecurrentAttention
+from saccade_lib.train import Loss
+
+
+@dataclass(frozen=True)
+class Config(recurrent_attention.Config):
+    """`recurrent_attention.Config`, and what the proposal needs.
+
+    Attributes:
+        runs: K.
+        seen: side of the small image that the proposal sees.
+        safe: share of the policy in what is drawn from, ``r = (1 - safe) q + safe p``.
+            Above 0 no weight exceeds ``p(y | l) / safe^D``, however wrong q is.
+        sleep: weight of the sleep phase.
+    """
+
+    policy: str = "grid"
+    runs: int = 5
+    seen: int = 28
+    safe: float = 0.5
+    sleep: float = 1.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.policy != "grid" or self.places != "learned" or self.targets != 1:
+            raise ValueError("wake-sleep needs a learned grid policy and one target")
+        if not 0 <= self.safe < 1:
+            raise ValueError(f"safe must be in [0, 1), got {self.safe}")
+        if self.runs < 2:
+            raise ValueError(
+                f"one weight is always 1: runs must be 2 or more, got {self.runs}"
+            )
+
+
+class Proposal(nn.Module):
+    """log q(l_d | y, I) over the cells, for each decision d by itself."""
+
+    def __init__(self, config: Config):
+        super().__init__()
+        n = (config.seen + 3) // 4
+        self.side = config.seen
+        self.D = config.glimpses - (0 if config.context else 1)
+        self.see = nn.Sequential(
+            nn.Conv2d(config.channels, 16, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(16, 16, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(16 * n * n, config.width),
+        )
+        self.label = nn.Embedding(config.classes, config.width)
+        self.head = nn.Linear(config.width, self.D * config.grid**2)
+        nn.init.normal_(self.head.weight, std=1e-2)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, x: Tensor, label: Tensor) -> Tensor:
+        """``(B, D, n * n)`` of images ``(B, C, H, W)`` and labels ``(B,)``."""
+        h = self.see(glimpse.downsample(x, self.side)) + self.label(label)  # (B, width)
+        logits = self.head(F.relu(h)).unflatten(1, (self.D, -1))  # (B, D, n * n)
+        return glimpse.precise(logits).log_softmax(dim=-1)
+
+
+class Wsram(RecurrentAttention):
+    """`RecurrentAttention` whose places learn by wake and sleep."""
+
+    def __init__(self, config: Config):
+        super().__init__(config)
+        self.proposal = Proposal(config)
+        self.value = None  # no baseline is held against anything
+
+    def loss(self, batch: dict) -> Loss:
+        """Named terms: class and places (wake-p), wake and sleep (of the proposal)."""
+        cfg = self.config
+        x = glimpse.checked(batch["image"], cfg.channels)
+        label = batch["label"]
+        log_q = self.proposal(x, label)  # (B, D, n * n)
+        log_q = log_q.repeat_interleave(cfg.runs, dim=0)  # (N, D, n * n)
+        of_r: list[Tensor] = []  # log r of each action, (N,)
+        trace = self.run(x, cfg.runs, self._chooser(log_q.detach(), of_r))
+        log_p_y = self._log_p(trace.state)[:, 0]  # (N, classes)
+        of_label = log_p_y.gather(1, label.repeat_interleave(cfg.runs)[:, None])[:, 0]
+        of_l = trace.log_prob.sum(dim=1)  # (N,)
+        of_q = _taken(log_q, trace.action)  # (N,)
+        log_w = (of_label + of_l - torch.stack(of_r).sum(dim=0)).detach()  # (N,)
+        weights = estimators.normalised_weights(self._by_run(log_w))  # (K, B)
+        terms = {
+            "class": -self._mean(weights, of_label),
+            "places": -self._mean(weights, of_l),
+            "wake": -self._mean(self._centred(weights), of_q),
+            "sleep": cfg.sleep * self._sleep(x),
+        }
+        right = log_p_y.argmax(dim=1) == label.repeat_interleave(cfg.runs)
+        ess = estimators.effective_sample_size(weights).mean()
+        likelihood = self._by_run(log_w).logsumexp(dim=0).mean() - math.log(cfg.runs)
+        return Loss(
+            terms,
+            {
+                "train_accuracy": 100 * right.float().mean(),
+                "effective_samples": ess,
+                "log_likelihood": likelihood,
+            },
+        )
+
+    def _chooser(self, log_q: Tensor, of_r: list[Tensor]):
+        """Draws from r, and notes what it drew with which probability."""
+        safe = self.config.safe
+
+        def choose(log_p: Tensor, d: int) -> Tensor:
+            log_r = log_q[:, d]
+            if safe:
+                log_r = torch.logaddexp(
+                    log_r + math.log(1 - safe), log_p.detach() + math.log(safe)
+                )
+            action = self.policy.sample(log_r)
+            of_r.append(self.policy.log_prob(log_r, action))
+            return action
+
+        return choose
+
+    def _by_run(self, v: Tensor) -> Tensor:
+        """``(K, B)`` of ``(N,)``."""
+        return v.unflatten(0, (-1, self.config.runs)).T
+
+    def _mean(self, weights: Tensor, v: Tensor) -> Tensor:
+        """Weighted over runs, averaged over images."""
+        return (weights * self._by_run(v)).sum(dim=0).mean()
+
+    def _centred(self, weights: Tensor) -> Tensor:
+        """Less 1/K, which changes no expectation where q itself is drawn from: there
+        the mean slope of log q is 0. The variance falls to a tenth."""
+        return weights if self.config.safe else weights - 1 / self.config.runs
+
+    def _sleep(self, x: Tensor) -> Tensor:
+        """-log q of places and labels that the model dreams for these images."""
+        with torch.no_grad():
+            dream = self.run(x)
+            log_p = self._log_p(dream.state)[:, 0]  # (B, classes)
+            label = self.policy.sample(log_p)  # a draw from any log-probabilities
+        return -_taken(self.proposal(x, label), dream.action).mean()
+
+
+def _taken(log_q: Tensor, action: Tensor) -> Tensor:
+    """log q of a sequence, ``(N,)``, of ``(N, D, n * n)`` at cells ``(N, D)``."""
+    return log_q.gather(2, action[..., None])[..., 0].sum(dim=1)

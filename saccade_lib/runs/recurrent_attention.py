@@ -1,0 +1,82 @@
+"""Runs of recurrent attention: digits among clutter, by each learning rule.
+
+Row ``RULE-TASK-T``: ``ram-60-cluttered-6`` is RAM on 60 x 60 with clutter and six
+glimpses. Every rule has beside it the same network at random places.
+"""
+
+from dataclasses import replace
+
+from saccade_lib.models import wsram
+from saccade_lib.models.recurrent_attention import Config
+from saccade_lib.runs.on_glimpses import OnGlimpses
+from saccade_lib.train import Schedule
+
+# Mnih et al. 2014: 8 x 8 pixels at one scale on 28 x 28; 12 x 12 at three and four.
+RAM = Config(classes=10, glimpses=6, size=8, scales=1, sigma=0.1, weight=0.01)
+WIDE = replace(RAM, size=12, scales=3, weight=0.1)
+
+STEPS = Schedule(
+    steps=8_000, batch=128, rate=1e-3, decay=0.75, validate_every=1_000, graph=True
+)
+LONG = replace(STEPS, steps=20_000, batch=512, rate=2e-3)
+QUICK = replace(STEPS, steps=60, batch=64, validate_every=30, graph=False)
+
+TASKS = {
+    "28": OnGlimpses("translated", model=RAM, schedule=LONG, side=28),
+    "60-translated": OnGlimpses("translated", model=WIDE, schedule=STEPS, side=60),
+    "60-cluttered": OnGlimpses(
+        "single", model=WIDE, schedule=STEPS, side=60, clutter=4
+    ),
+    "100-cluttered": OnGlimpses(
+        "single", model=replace(WIDE, scales=4), schedule=STEPS, side=100, clutter=8
+    ),
+}
+GLIMPSES = {
+    "28": (2, 4, 6),
+    "60-translated": (4, 6),
+    "60-cluttered": (4, 6, 8),
+    "100-cluttered": (4, 8),
+}
+
+
+def rows() -> dict[str, dict[str, OnGlimpses]]:
+    """RAM and random places, for each task and number of glimpses."""
+    found = {}
+    for task, run in TASKS.items():
+        for T in GLIMPSES[task]:
+            for rule in ("ram", "random"):
+                places = "random" if rule == "random" else "learned"
+                model = replace(run.model, glimpses=T, places=places)
+                found[f"{rule}-{task}-{T}"] = profiles(replace(run, model=model))
+    return found
+
+
+def rules() -> dict[str, dict[str, OnGlimpses]]:
+    """Other ways to learn where, on 60 x 60 with clutter: all read a grid of cells."""
+    run = TASKS["60-cluttered"]
+    grid = dict(policy="grid", grid=11, margin=0.2)
+    of_wsram = {k: v for k, v in vars(run.model).items() if k not in grid}
+    models = {
+        "grid": replace(run.model, **grid),
+        "leave-one-out": replace(
+            run.model, **grid, runs=5, baseline="leave-one-out", weight=1.0
+        ),
+        "likelihood": replace(
+            run.model, **grid, runs=5, baseline="leave-one-out", reward="likelihood"
+        ),
+        "wsram": wsram.Config(**(of_wsram | grid | dict(runs=5, weight=1.0))),
+    }
+    return {
+        f"{rule}-60-cluttered-6": profiles(replace(run, model=model))
+        for rule, model in models.items()
+    }
+
+
+def profiles(run: OnGlimpses) -> dict[str, OnGlimpses]:
+    return {
+        "quick": replace(run, schedule=QUICK, seeds=(0,), validation=250, test=250),
+        "standard": run,
+    }
+
+
+ROWS = rows() | rules()

@@ -12,13 +12,14 @@ from saccade_lib.runs.on_glimpses import OnGlimpses
 from saccade_lib.train import Schedule
 
 # Mnih et al. 2014: 8 x 8 pixels at one scale on 28 x 28; 12 x 12 at three and four.
-RAM = Config(classes=10, glimpses=6, size=8, scales=1, sigma=0.1, weight=0.01)
-WIDE = replace(RAM, size=12, scales=3, weight=0.1)
+# The margins keep the finest patch inside the image.
+RAM = Config(classes=10, glimpses=6, size=8, sigma=0.05, margin=0.28, weight=0.01)
+WIDE = replace(RAM, size=12, scales=3, sigma=0.1, margin=0.2, weight=0.1)
 
 STEPS = Schedule(
     steps=8_000, batch=128, rate=1e-3, decay=0.75, validate_every=1_000, graph=True
 )
-LONG = replace(STEPS, steps=20_000, batch=512, rate=2e-3)
+LONG = replace(STEPS, steps=16_000, batch=512, rate=2e-3)
 QUICK = replace(STEPS, steps=60, batch=64, validate_every=30, graph=False)
 
 TASKS = {
@@ -28,7 +29,11 @@ TASKS = {
         "single", model=WIDE, schedule=STEPS, side=60, clutter=4
     ),
     "100-cluttered": OnGlimpses(
-        "single", model=replace(WIDE, scales=4), schedule=STEPS, side=100, clutter=8
+        "single",
+        model=replace(WIDE, scales=4, margin=0.12),
+        schedule=STEPS,
+        side=100,
+        clutter=8,
     ),
 }
 GLIMPSES = {

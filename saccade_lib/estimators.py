@@ -189,8 +189,13 @@ def unordered_set(
         places: ``(B, k)``, from `gumbel_top_k`.
         reward: ``(B, k)``, f at these places.
         baseline: subtract the built-in baseline, the set's own estimate of E f with x
-            taken for granted.
+            taken for granted. It needs a second place.
     """
+    if baseline and places.shape[1] < 2:
+        raise ValueError(
+            f"a baseline needs sets of two places or more, got {tuple(places.shape)}: "
+            "draw more, or pass baseline=False"
+        )
     log_p = logits.log_softmax(dim=-1).gather(1, places)  # (B, k)
     p = log_p.detach().exp()
     ratio, second = leave_out_ratios(p)  # (B, k), (B, k, k)

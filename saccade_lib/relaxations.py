@@ -20,8 +20,8 @@ from torch.nn import functional as F
 
 def exponential(like: Tensor, generator: torch.Generator) -> Tensor:
     """Standard exponential noise e; -log e is a Gumbel. Never 0, unlike a uniform."""
-    empty = torch.empty_like(like, requires_grad=False)
-    return empty.exponential_(generator=generator)
+    noise = torch.empty(like.shape, dtype=like.dtype, device=generator.device)
+    return noise.exponential_(generator=generator).to(like.device)
 
 
 def straight_through(
@@ -67,9 +67,9 @@ def conditional_gumbel(log_p: Tensor, places: Tensor, noise: Tensor) -> Tensor:
         places: ``(B,)``, b.
         noise: ``(B, n)``, e.
     """
-    top = noise.gather(1, places[:, None])  # (B, 1)
-    others = noise / log_p.exp() + top
-    return -torch.where(_one_hot(places, log_p).bool(), top, others).log()
+    top = noise.gather(1, places[:, None]).log()  # (B, 1)
+    others = torch.logaddexp(noise.log() - log_p, top)
+    return -torch.where(_one_hot(places, log_p).bool(), top, others)
 
 
 def relax(

@@ -387,6 +387,24 @@ def test_ratios_estimate_a_mean_without_bias():
     assert torch.allclose(second.diagonal(dim1=1, dim2=2), torch.ones(10, 3).double())
 
 
+def test_a_policy_that_is_sure_gives_finite_gradients(generator):
+    logits = torch.tensor([[40.0, 0.0, -1.0, 0.5, -200.0]]).expand(50, -1)
+    reward = torch.rand(50, 2)
+    places = estimators.gumbel_top_k(logits, 2, generator)
+    control = relaxations.rebar_control(lambda z: z[:, 1], 0.5)
+    for rule in (
+        partial(estimators.unordered_set, places=places, reward=reward),
+        partial(estimators.sum_and_sample, places=places, reward=reward),
+        partial(
+            estimators.relax,
+            f=lambda z: z[:, 1],
+            control=control,
+            generator=generator,
+        ),
+    ):
+        assert estimators.estimates(rule, logits).isfinite().all()
+
+
 @pytest.mark.parametrize("k", [1, 2, 3, 4])
 def test_sum_and_sample_is_unbiased(k, generator):
     order = BED.logits.argsort(descending=True)

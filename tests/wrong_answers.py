@@ -218,4 +218,26 @@ WRONG = {
         ("max(totals.get(n, 0), times)", "times"),
         ("** kinds", "** 2"),
     ],
+    "set-weights": [
+        ("/ whole", ""),
+        ("a * b / (1 - a), b * a / (1 - b)", "b * a / (1 - b), a * b / (1 - a)"),
+        ("(a * b / (1 - a), b * a / (1 - b))", "(a, b)"),
+    ],
+    "wake-weights": [
+        (" - 1 / len(log_w)", ""),
+        ("log_w.softmax(dim=0)", "log_w.exp() / log_w.exp().sum(dim=0)"),
+        ("log_w.softmax(dim=0)", "log_w.softmax(dim=1)"),
+    ],
+    "effective-looks": [
+        ("1 / log_w", "log_w"),
+        (".square()", ""),
+        ("log_w.softmax(dim=0)", "log_w.exp()"),
+    ],
+    "episode-loss": [
+        ("log_prob[:, :-1]", "log_prob[:, 1:]"),  # the look that nobody used
+        ("to_go - baseline", "reward.sum(dim=1, keepdim=True) - baseline"),
+        (".detach()", ""),
+        (".sum(dim=1).mean()", ".mean()"),
+        ("return -(", "return ("),
+    ],
 }

@@ -240,4 +240,19 @@ WRONG = {
         (".sum(dim=1).mean()", ".mean()"),
         ("return -(", "return ("),
     ],
+    "square-mean": [
+        ("/ side**2", ""),
+        ("min(max(u, 0), W)", "u"),  # negative corners count from the end
+        ("+ S[v0, u0]", "- S[v0, u0]"),
+        ("S[v1, u1]", "S[u1, v1]"),
+    ],
+    "credit": [
+        (".cumprod(dim=1)", ""),  # goes on after an error
+        ("[:, 1:]", "[:, :-1]"),  # shifted by a glimpse
+        ("to_go.repeat_interleave", "earned.repeat_interleave"),
+    ],
+    "pair-classes": [
+        (" if a != b else 0", ""),  # two threes twice
+        ("left[:, a] * right[:, b] + other", "left[:, a] * right[:, b]"),
+    ],
 }

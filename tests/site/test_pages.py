@@ -36,6 +36,7 @@ NAMED = [
     "notebooks/17-photographs.html",
     "notebooks/18-count-the-marines.html",
     "notebooks/20-learning-without-a-gradient.html",
+    "notebooks/21-ram-and-dram.html",
 ]
 
 

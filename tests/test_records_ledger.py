@@ -209,6 +209,13 @@ def test_data_sources_are_never_averaged(book):
     assert "also recorded on digits, not averaged in" in entry["note"]
 
 
+def test_a_field_that_an_older_record_lacks_makes_no_other_configuration(book):
+    config = made()["config"]
+    later = config | {"graph": False, "windows": "", "seed": 1}
+    record_all({"config": config | {"windows": False}}, {"seed": 1, "config": later})
+    assert records.status()[0]["note"] == ""
+
+
 @pytest.mark.parametrize(
     ("change", "remark"),
     [

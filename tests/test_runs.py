@@ -7,7 +7,7 @@ import pytest
 import torch
 from test_digits import embedded
 
-from saccade_lib import cost, records
+from saccade_lib import cost, records, session
 from saccade_lib.data import digits
 from saccade_lib.models import baselines
 from saccade_lib.models.variational_saccading import Config
@@ -364,17 +364,26 @@ def test_weights_of_another_configuration_are_refused(book, monkeypatch):
 def test_weights_made_before_a_field_came_into_the_code_are_read(book):
     path, _ = recorded(book)
     weights, notes = experiment.training.read_tensors(path.with_suffix(".safetensors"))
-    for gone in ("sigma", "places"):  # TINY sets the first, the second is a default
-        older = {k: v for k, v in notes["config"]["model"].items() if k != gone}
-        written = {"config": notes["config"] | {"model": older}}
+    # TINY sets the first; the others stand at their defaults.
+    for part, gone in (("model", "sigma"), ("model", "places"), ("schedule", "graph")):
+        older = {k: v for k, v in notes["config"][part].items() if k != gone}
+        written = {"config": notes["config"] | {part: older}}
         experiment.training.write_tensors(
             path.with_suffix(".safetensors"), weights, written
         )
-        if gone == "places":
+        if gone != "sigma":
             recorded_model("saccading-identification", "standard")
             continue
         with pytest.raises(ValueError, match="trained in another configuration"):
             recorded_model("saccading-identification", "standard")
+
+
+def test_weights_in_the_book_are_read_by_the_code_of_today():
+    found = sorted((session.root() / "book" / "records").rglob("*.safetensors"))
+    assert found
+    for path in found:
+        row, profile, seed = path.stem.split("--")
+        recorded_model(row, profile, int(seed), paper=path.parent.name)
 
 
 @dataclass(frozen=True)

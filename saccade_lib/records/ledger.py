@@ -122,13 +122,24 @@ def _machine(run: dict) -> str:
     return f"{name}, {threads} thread{'s' if threads > 1 else ''}"
 
 
+def _alike(one: object, other: object) -> bool:
+    """Whether two configurations say the same where both say something.
+
+    A field that came into the code later is missing from an older record, and one that
+    was a yes or no may have become a name: off is off.
+    """
+    if isinstance(one, dict) and isinstance(other, dict):
+        return all(_alike(one[key], other[key]) for key in one.keys() & other.keys())
+    return one == other or {repr(one), repr(other)} <= {"False", "''", "None"}
+
+
 def _remarks(runs: list[dict], other_sources: list[str]) -> list[str]:
     """Why the seeds of one mean may not be alike."""
     found = []
     if other_sources:
         found.append(f"also recorded on {', '.join(other_sources)}, not averaged in")
     configs = [{k: v for k, v in r["config"].items() if k != "seed"} for r in runs]
-    if any(config != configs[0] for config in configs):
+    if not all(_alike(config, configs[0]) for config in configs):
         found.append("the seeds differ in configuration")
     if len({r["fingerprint"] for r in runs}) > 1:
         found.append("the seeds were made by different versions of the code")

@@ -192,7 +192,10 @@ def _same_config(noted: dict, experiment: Experiment) -> bool:
     apart as long as it stands at its default: that is what the weights had.
     """
     noted = _completed(noted, experiment)
-    noted["model"] = _completed(noted["model"], experiment.model)
+    for part in ("model", "schedule"):
+        noted[part] = _completed(noted[part], getattr(experiment, part))
+    if noted.get("windows") is False:  # a name today, once a yes or no
+        noted["windows"] = ""
     del noted["seeds"]
     return described(experiment) == noted
 

@@ -35,6 +35,7 @@ NAMED = [
     "notebooks/16-paper-and-code.html",
     "notebooks/17-photographs.html",
     "notebooks/18-count-the-marines.html",
+    "notebooks/22-wsram.html",
 ]
 
 

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import torch
@@ -26,11 +27,12 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # also where the package is not installed
 
 import loops  # noqa: E402
+import plain_ram  # noqa: E402
 
 from saccade_lib import glimpse, pyramid, session  # noqa: E402
-from saccade_lib.data import door  # noqa: E402
+from saccade_lib.data import digits, door  # noqa: E402
 from saccade_lib.data.digits import Canvases  # noqa: E402
-from saccade_lib.models import baselines  # noqa: E402
+from saccade_lib.models import baselines, recurrent_attention  # noqa: E402
 from saccade_lib.runs import find  # noqa: E402
 from saccade_lib.runs.experiment import build  # noqa: E402
 
@@ -166,6 +168,46 @@ def training(pack: door.Pack) -> list[dict]:
     return measure(*sides)
 
 
+def recurrent(pack: door.Pack) -> list[dict]:
+    """RAM on 28 x 28, six glimpses, batch 128, from the images to the new weights."""
+    config = recurrent_attention.Config(classes=10, sigma=0.05)
+    ours = recurrent_attention.RecurrentAttention(config)
+    plain = plain_ram.Ram()
+    stream = Canvases(pack, "translated", side=digits.GLYPH)
+    loader = iter(plain_ram.loader(pack))
+    made = {
+        net: torch.optim.AdamW(net.parameters(), lr=3e-4, foreach=True)
+        for net in (ours, plain)
+    }
+    counter = count()
+
+    def one_of_ours(half: bool) -> None:
+        k = next(counter)
+        batch = stream.batch(torch.arange(128 * k, 128 * (k + 1)))
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            loss = ours.loss(batch).total
+        made[ours].zero_grad(set_to_none=True)
+        loss.backward()
+        made[ours].step()
+
+    def one_of_theirs() -> None:
+        nonlocal loader
+        batch = next(loader, None)
+        if batch is None:
+            loader = iter(plain_ram.loader(pack))
+            batch = next(loader)
+        made[plain].zero_grad(set_to_none=True)
+        plain(*batch).backward()
+        made[plain].step()
+
+    return measure(
+        Side("batched, in bfloat16", partial(one_of_ours, True), 128),
+        Side("batched", partial(one_of_ours, False), 128),
+        Side("image by image", one_of_theirs, 128),
+        repeats=5,
+    )
+
+
 def step(model: torch.nn.Module, optimiser, batch: dict) -> None:
     optimiser.zero_grad(set_to_none=True)
     model.loss(batch | {"progress": 0.0}).total.backward()
@@ -185,6 +227,7 @@ def main() -> int:
         "crops of 2528x2528, with backward": gradients,
         "crops of 4096x4096 from disk": on_disk,
         "one training step at 100x100": partial(training, pack),
+        "RAM on 28x28, with its data": partial(recurrent, pack),
     }
     found = {}
     for name, part in parts.items():

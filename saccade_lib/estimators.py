@@ -154,7 +154,8 @@ def set_prob(p: Tensor, gone: Tensor | float = 0.0) -> Tensor:
     each = p[..., orders]  # (..., k!, k)
     gone = torch.as_tensor(gone, dtype=p.dtype, device=p.device)[..., None, None]
     left = 1 - gone - (each.cumsum(dim=-1) - each)  # what is there before each draw
-    return (each / left).prod(dim=-1).sum(dim=-1)
+    left = left.clamp_min(torch.finfo(p.dtype).tiny)  # rounding, where one p is near 1
+    return (each / left).clamp_max(1).prod(dim=-1).sum(dim=-1)
 
 
 def leave_out_ratios(p: Tensor) -> tuple[Tensor, Tensor]:

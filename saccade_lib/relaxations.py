@@ -20,8 +20,8 @@ from torch.nn import functional as F
 
 def exponential(like: Tensor, generator: torch.Generator) -> Tensor:
     """Standard exponential noise e; -log e is a Gumbel. Never 0, unlike a uniform."""
-    empty = torch.empty_like(like, requires_grad=False)
-    return empty.exponential_(generator=generator)
+    noise = torch.empty(like.shape, dtype=like.dtype, device=generator.device)
+    return noise.exponential_(generator=generator).to(like.device)
 
 
 def straight_through(
@@ -67,9 +67,9 @@ def conditional_gumbel(log_p: Tensor, places: Tensor, noise: Tensor) -> Tensor:
         places: ``(B,)``, b.
         noise: ``(B, n)``, e.
     """
-    top = noise.gather(1, places[:, None])  # (B, 1)
-    others = noise / log_p.exp() + top
-    return -torch.where(_one_hot(places, log_p).bool(), top, others).log()
+    top = noise.gather(1, places[:, None]).log()  # (B, 1)
+    others = torch.logaddexp(noise.log() - log_p, top)
+    return -torch.where(_one_hot(places, log_p).bool(), top, others)
 
 
 def relax(
@@ -81,9 +81,7 @@ def relax(
     """REBAR and RELAX: the score function with a control variate made of the keys.
 
     The estimator is (f(b) - c(z')) grad log p(b) + grad c(z) - grad c(z'), with keys z,
-    choice b = argmax z and keys z' drawn again given b; unbiased for any control c. The
-    noise of z' is the one that makes z' equal z: their gradients differ, and no noise
-    is added.
+    choice b = argmax z and keys z' drawn again given b; unbiased for any control c.
 
     With `rebar_control` this is REBAR; with a network c it is RELAX, whose parameters
     minimise the mean of ``estimates(..., create_graph=True).square()`` and never this
@@ -94,14 +92,9 @@ def relax(
         f, control: from ``(B, n)`` to ``(B,)``; f is called on corners only.
     """
     log_p = logits.log_softmax(dim=-1)
-    rates = exponential(logits, generator)
-    keys = log_p - rates.log()  # z
+    keys = log_p - exponential(logits, generator).log()  # z
     places = keys.argmax(dim=-1)
-    shared = (-keys.detach()).exp()  # e of z', solved for from z' = z
-    top = shared.gather(1, places[:, None])
-    noise = (shared - top) * log_p.detach().exp()
-    noise = noise.scatter(1, places[:, None], top)
-    again = conditional_gumbel(log_p, places, noise)  # z'
+    again = conditional_gumbel(log_p, places, exponential(logits, generator))  # z'
     weight = f(_one_hot(places, logits)).detach() - control(again.detach())
     chosen = log_p.gather(1, places[:, None])[:, 0]  # (B,)
     return -(weight * chosen + control(keys) - control(again)).mean()

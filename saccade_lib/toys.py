@@ -8,7 +8,8 @@ its exact value instead of against a sample.
 A *table over places* has T axes of n entries, the first glance first; a policy is such
 a table of log-probabilities, made by `chain` from one table of logits a step.
 
-Source: Variational Saccading (Ramapuram et al. 2019), equations 1 to 5 and 10.
+`Glances` is the model of Variational Saccading (Ramapuram et al. 2019, equations 1 to 5
+and 10). `Choice` and `Looks` are smaller: beds on which `estimators` are tested.
 """
 
 from dataclasses import dataclass
@@ -57,6 +58,101 @@ def draw(log_q: Tensor, count: int, generator: torch.Generator) -> Tensor:
 def at(table: Tensor, places: Tensor) -> Tensor:
     """Entries ``(count,)`` of a table over places at ``(count, T)``."""
     return table[tuple(places.T)]
+
+
+def repeat(logits: Tensor, times: int) -> Tensor:
+    """log q of independent draws from softmax(logits), as a table over places."""
+    n = len(logits)
+    return chain([logits.expand(*(n,) * i) for i in range(1, times + 1)])
+
+
+def every(log_q: Tensor) -> tuple[Tensor, Tensor]:
+    """All sequences of places ``(N, T)`` and their probabilities ``(N,)``."""
+    axes = [torch.arange(n) for n in log_q.shape]
+    places = torch.cartesian_prod(*axes).view(-1, len(axes))
+    return places, log_q.detach().exp().flatten()
+
+
+def moments(values: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Mean ``(D,)`` and total variance, the trace of the covariance, of ``(N, D)``.
+
+    Args:
+        weight: ``(N,)``, probabilities of the N values; 1 / N each if absent.
+    """
+    if weight is None:
+        weight = torch.full_like(values[:, 0], 1 / len(values))
+    mean = weight @ values
+    return mean, weight @ (values - mean).square().sum(dim=1)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One choice x among n places, p = softmax(logits), that earns value[x].
+
+    Attributes:
+        logits: ``(n,)``.
+        value: ``(n,)``, f at each place, not negative.
+    """
+
+    logits: Tensor
+    value: Tensor
+
+    @property
+    def p(self) -> Tensor:
+        return self.logits.softmax(dim=0)
+
+    def mean(self) -> Tensor:
+        """E f."""
+        return self.p @ self.value
+
+    def gradient(self) -> Tensor:
+        """The gradient of E f in the logits, ``(n,)``."""
+        return self.p * (self.value - self.mean())
+
+    def linear(self, z: Tensor) -> Tensor:
+        """f between the corners of the simplex, ``(..., n)``: the straight way."""
+        return z @ self.value
+
+    def curved(self, z: Tensor) -> Tensor:
+        """Another f with the same values at the corners: (w z - 2)^2."""
+        return (z @ (2 - self.value.sqrt()) - 2).square()
+
+
+def five() -> Choice:
+    """Five places with uneven probabilities; the best is not the most probable."""
+    logits = torch.tensor([0.5, 0.0, -0.5, 1.0, -1.0], dtype=torch.float64)
+    value = torch.tensor([1.0, 0.0, 0.5, 0.2, 0.9], dtype=torch.float64)
+    return Choice(logits, value)
+
+
+@dataclass(frozen=True)
+class Looks:
+    """Two looks at an image of 2 x 2 black or white pixels: 16 trajectories.
+
+    Attributes:
+        image: ``(4,)``, what is seen at each place, 0 or 1.
+        first: logits ``(4,)`` of the first place.
+        second: logits ``(2, 4, 4)`` of the second, given what was seen and where.
+        reward: ``(4, 4)``, for each pair of places.
+    """
+
+    image: Tensor
+    first: Tensor
+    second: Tensor
+    reward: Tensor
+
+    def steps(self) -> list[Tensor]:
+        """Logits a step, for `chain`: ``(4,)`` and ``(4, 4)``."""
+        return [self.first, self.second[self.image, torch.arange(4)]]
+
+
+def looks(seed: int = 0) -> Looks:
+    """Two looks in float64: normal logits, rewards uniform on [0, 1]."""
+    generator = torch.Generator().manual_seed(seed)
+    options = {"generator": generator, "dtype": torch.float64}
+    image = torch.randint(2, (4,), generator=generator)
+    first, second = torch.randn(4, **options), torch.randn(2, 4, 4, **options)
+    return Looks(image, first, second, torch.rand(4, 4, **options))
 
 
 @dataclass(frozen=True)

@@ -180,6 +180,15 @@ def test_best_profile_is_taken_and_quick_never(book):
     assert str(quick) == "90.50 % (1 seed, quick)"
 
 
+def test_three_seeds_go_before_one_of_a_larger_profile(book):
+    record_all({"profile": "paper", "accuracy": 70.0}, {"seed": 0}, {"seed": 1})
+    assert records.recorded("tnet", "toy", "test_accuracy").profile == "paper"
+    record_all({"seed": 2})
+    assert records.recorded("tnet", "toy", "test_accuracy").profile == "standard"
+    record_all({"profile": "paper", "seed": 1}, {"profile": "paper", "seed": 2})
+    assert records.recorded("tnet", "toy", "test_accuracy").profile == "paper"
+
+
 def test_a_cell_may_ask_for_a_profile(book):
     record_all({"seconds": 3.0})
     time = records.status()[1]

@@ -109,12 +109,6 @@ def test_table_of_runs_shows_controls(book):
         records.table_of_runs("tnet", {}, metrics)
 
 
-def test_a_family_of_rows_needs_no_published_page(book):
-    table = records.table_of_runs("recurrent-attention", {"RAM": "ram"}, ["accuracy"])
-    assert table.caption == "Recorded runs, recurrent attention"
-    assert set(Reading(table).rows[1][1:]) == {"—"}
-
-
 @pytest.mark.skipif(
     not (SOURCE / "book" / "published").is_dir(), reason="the book is not beside us"
 )

@@ -111,3 +111,45 @@ def test_the_same_seed_makes_the_same_toy():
     assert not torch.equal(one.log_joint(), other.log_joint())
     bright = one.image.unflatten(1, (3, 2)).sum(dim=(0, 2)).argmax()
     assert int(bright) == one.proxy
+
+
+def test_every_sequence_of_independent_draws_has_its_probability():
+    logits = torch.tensor([0.3, -1.0, 0.5], dtype=DOUBLE)
+    places, weight = toys.every(toys.repeat(logits, 2))
+    assert [tuple(pair) for pair in places.tolist()] == [*product(range(3), repeat=2)]
+    p = logits.softmax(dim=0)
+    assert torch.allclose(weight, p[places].prod(dim=1))
+    single, weight = toys.every(toys.repeat(logits, 1))
+    assert single.shape == (3, 1) and torch.allclose(weight, p)
+
+
+def test_moments_are_mean_and_trace_of_the_covariance():
+    values = torch.randn(7, 3, generator=torch.Generator().manual_seed(0)).double()
+    mean, variance = toys.moments(values)
+    assert torch.allclose(mean, values.mean(dim=0))
+    trace = values.T.cov(correction=0).trace()
+    assert torch.isclose(variance, trace)
+    weight = torch.tensor([0.5, 0.5, 0, 0, 0, 0, 0], dtype=DOUBLE)
+    mean, variance = toys.moments(values, weight)
+    assert torch.allclose(mean, values[:2].mean(dim=0))
+    assert torch.isclose(variance, (values[0] - values[1]).square().sum() / 4)
+
+
+def test_rewards_between_the_corners_meet_them():
+    bed, corners = toys.five(), torch.eye(5, dtype=DOUBLE)
+    for between in (bed.linear, bed.curved):
+        assert torch.allclose(between(corners), bed.value)
+    middle = torch.full((5,), 0.2, dtype=DOUBLE)
+    assert not torch.isclose(bed.linear(middle), bed.curved(middle))
+
+
+def test_second_look_knows_what_the_first_saw():
+    bed = toys.looks(seed=2)
+    first, second = bed.steps()
+    for place in range(4):
+        seen = int(bed.image[place])
+        assert torch.equal(second[place], bed.second[seen, place])
+    assert math.isclose(toys.chain([first, second]).exp().sum(), 1, rel_tol=1e-12)
+    assert bed.reward.min() >= 0 and bed.reward.max() <= 1
+    assert torch.equal(bed.reward, toys.looks(seed=2).reward)
+    assert not torch.equal(bed.reward, toys.looks(seed=3).reward)

@@ -218,6 +218,43 @@ WRONG = {
         ("max(totals.get(n, 0), times)", "times"),
         ("** kinds", "** 2"),
     ],
+    "set-weights": [
+        ("/ whole", ""),
+        ("a * b / (1 - a), b * a / (1 - b)", "b * a / (1 - b), a * b / (1 - a)"),
+        ("(a * b / (1 - a), b * a / (1 - b))", "(a, b)"),
+    ],
+    "wake-weights": [
+        (" - 1 / len(log_w)", ""),
+        ("log_w.softmax(dim=0)", "log_w.exp() / log_w.exp().sum(dim=0)"),
+        ("log_w.softmax(dim=0)", "log_w.softmax(dim=1)"),
+    ],
+    "effective-looks": [
+        ("1 / log_w", "log_w"),
+        (".square()", ""),
+        ("log_w.softmax(dim=0)", "log_w.exp()"),
+    ],
+    "episode-loss": [
+        ("log_prob[:, :-1]", "log_prob[:, 1:]"),  # the look that nobody used
+        ("to_go - baseline", "reward.sum(dim=1, keepdim=True) - baseline"),
+        (".detach()", ""),
+        (".sum(dim=1).mean()", ".mean()"),
+        ("return -(", "return ("),
+    ],
+    "square-mean": [
+        ("/ side**2", ""),
+        ("min(max(u, 0), W)", "u"),  # negative corners count from the end
+        ("+ S[v0, u0]", "- S[v0, u0]"),
+        ("S[v1, u1]", "S[u1, v1]"),
+    ],
+    "credit": [
+        (".cumprod(dim=1)", ""),  # goes on after an error
+        ("[:, 1:]", "[:, :-1]"),  # shifted by a glimpse
+        ("to_go.repeat_interleave", "earned.repeat_interleave"),
+    ],
+    "pair-classes": [
+        (" if a != b else 0", ""),  # two threes twice
+        ("left[:, a] * right[:, b] + other", "left[:, a] * right[:, b]"),
+    ],
     "weigh": [
         ("log_likelihood - log_proposal", "log_likelihood"),  # from the policy
         ("- math.log(len(log_w))", ""),  # a sum, not a mean

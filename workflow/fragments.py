@@ -14,6 +14,7 @@ from saccade_lib.records.ledger import KINDS
 # Chapter tens and short name of each paper, in the order of the book.
 PAPERS = {
     "variational-saccading": ("10 to 19", "Variational Saccading"),
+    "recurrent-attention": ("20 to 29", "Recurrent attention"),
     "tnet": ("30 to 39", "TNet"),
     "near-optimal-glimpses": ("40 to 49", "Near-Optimal Glimpse Sequences"),
     "learning-to-zoom": ("50 to 59", "Learning to Zoom"),

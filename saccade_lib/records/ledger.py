@@ -16,6 +16,9 @@ KINDS = ("reproduced", "better", "short", "other data", "missing")
 HONEST = ("paper", "standard")  # best first; a quick run stands behind no number
 
 
+ENOUGH = 3  # seeds that a spread takes
+
+
 @dataclass(frozen=True)
 class Recorded:
     """One metric of one row, over the seeds of one profile on one data source."""
@@ -51,8 +54,9 @@ def recorded(
 ) -> Recorded | None:
     """What the records say about one metric (or cost) of a row; None if nothing.
 
-    The best profile is taken (``paper`` before ``standard``, never ``quick``) unless
-    ``profile`` names one. Runs on one of the sources in ``data`` go before others.
+    The best profile is taken (``paper`` before ``standard``, never ``quick``, and one
+    with three seeds before one with fewer) unless ``profile`` names one. Runs on one of
+    the sources in ``data`` go before others.
     """
     profiles = (profile,) if profile else HONEST
     return summarise(by_row(root).get((paper, row), []), metric, profiles, data)
@@ -79,8 +83,11 @@ def summarise(
         return None
 
     def rank(key: tuple[str, str]) -> tuple:
-        profile, source = key  # comparable data first, then profile, then most seeds
-        return source not in data, profiles.index(profile), -len(groups[key]), source
+        # Comparable data first; then what has a spread; then profile, then most seeds.
+        profile, source = key
+        few = len(groups[key]) < ENOUGH
+        place = profiles.index(profile)
+        return source not in data, few, place, -len(groups[key]), source
 
     profile, source = chosen = min(groups, key=rank)
     runs = groups[chosen]

@@ -9,14 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from saccade_lib import session
-from saccade_lib.records.cells import (
-    Cell,
-    heading,
-    number,
-    papers,
-    published,
-    verdict_kind,
-)
+from saccade_lib.records.cells import Cell, heading, number, published, verdict_kind
 from saccade_lib.records.ledger import (
     HONEST,
     Recorded,
@@ -173,16 +166,9 @@ def table_of_runs(
     for label, row in rows.items():
         mine = None if this_run is None else this_run.get(row, {})
         lines.append({"row": label} | _run_row(runs[row], metrics, profile, mine))
-    caption = f"Recorded runs{_beside(paper, root)}"
+    caption = f"Recorded runs beside {heading(paper, root)['title']}"
     caption += f", {profile}" if profile else ""
     return Table(caption, tuple(lines[0]), tuple(tuple(li.values()) for li in lines))
-
-
-def _beside(paper: str, root: Path | None) -> str:
-    """Which paper the rows stand beside, or the family of rows without one."""
-    if paper in papers(root):
-        return f" beside {heading(paper, root)['title']}"
-    return f", {paper.replace('-', ' ')}"
 
 
 def _run_row(

@@ -23,8 +23,9 @@ class OnGlimpses(OnDigits):
 
     def evaluate(self, model, canvases: Stream, count: int, device) -> dict:
         """Per cent right: ``accuracy`` of one run with drawn places, ``accuracy_mean``
-        with the policy's mean or likeliest, ``accuracy_averaged`` over `RUNS` runs; and
-        ``hit_rate``, per cent of the digits that some glimpse of the first is on."""
+        with the policy's mean or likeliest, ``accuracy_averaged`` over `RUNS` runs;
+        ``error``, what one run gets wrong; ``hit_rate``, per cent of the digits that
+        some glimpse of that run is on."""
         ways = {
             "accuracy": dict(sample=True),
             "accuracy_mean": dict(),
@@ -42,6 +43,7 @@ class OnGlimpses(OnDigits):
                     if name == "accuracy":
                         hits.append(canvases.hits(seen.location, batch).flatten())
         found = {name: 100 * n / count for name, n in right.items()}
+        found["error"] = 100 - found["accuracy"]
         found["hit_rate"] = 100 * torch.cat(hits).float().mean().item()
         return found
 

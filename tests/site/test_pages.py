@@ -35,6 +35,8 @@ NAMED = [
     "notebooks/16-paper-and-code.html",
     "notebooks/17-photographs.html",
     "notebooks/18-count-the-marines.html",
+    "notebooks/20-learning-without-a-gradient.html",
+    "notebooks/21-ram-and-dram.html",
     "notebooks/22-wsram.html",
 ]
 

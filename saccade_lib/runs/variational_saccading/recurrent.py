@@ -10,26 +10,36 @@ from saccade_lib.models.recurrent_attention import Config
 from saccade_lib.runs.on_glimpses import OnGlimpses
 from saccade_lib.train import Schedule
 
-RAM = Config(classes=55, glimpses=8, size=12, scales=3, sigma=0.1, weight=0.1)
-# The margin keeps the finest patch inside the image.
-DRAM = Config(
+# The margins keep the finest patch inside the image; the widest is 64 pixels across.
+RAM = Config(
+    classes=55, glimpses=6, size=16, scales=3, sigma=0.15, margin=0.16, weight=0.1
+)
+# Four runs an image, held against each other, with the log-likelihood as reward: while
+# hardly any answer is right, a 0/1 reward says nothing.
+DRAM = replace(
+    RAM,
     classes=10,
     glimpses=4,
-    size=14,
-    scales=2,
     core="lstm",
     read="conv",
     width=128,
     context=25,
-    sigma=0.1,
-    margin=0.14,
     targets=2,
-    weight=0.1,
+    runs=4,
+    baseline="leave-one-out",
+    reward="likelihood",
+    weight=0.3,
 )
 STEPS = Schedule(
-    steps=8_000, batch=128, rate=1e-3, decay=0.75, validate_every=1_000, graph=True
+    steps=8_000,
+    batch=128,
+    rate=1e-3,
+    decay=0.75,
+    validate_every=1_000,
+    precision="bfloat16",
+    graph=True,
 )
-QUICK = replace(STEPS, steps=60, batch=64, validate_every=30, graph=False)
+QUICK = replace(STEPS, steps=60, batch=64, validate_every=30)
 
 
 def rows() -> dict[str, dict[str, OnGlimpses]]:
@@ -41,7 +51,9 @@ def rows() -> dict[str, dict[str, OnGlimpses]]:
     }
     found = {}
     for row, model in models.items():
-        run = OnGlimpses(row.split("-")[1], model=model, schedule=STEPS)
+        # As many glimpses a step, whatever the number of runs.
+        steps = replace(STEPS, batch=STEPS.batch // model.runs)
+        run = OnGlimpses(row.split("-")[1], model=model, schedule=steps)
         random = replace(run, model=replace(model, places="random", context=0))
         for name, one in ((row, run), (f"random-{row}", random)):
             quick = replace(one, schedule=QUICK, seeds=(0,), validation=250, test=250)

@@ -255,4 +255,26 @@ WRONG = {
         (" if a != b else 0", ""),  # two threes twice
         ("left[:, a] * right[:, b] + other", "left[:, a] * right[:, b]"),
     ],
+    "weigh": [
+        ("log_likelihood - log_proposal", "log_likelihood"),  # from the policy
+        ("- math.log(len(log_w))", ""),  # a sum, not a mean
+        ("torch.logsumexp(log_w, dim=0)", "log_w.exp().sum().log()"),  # overflows
+        ("1 / v.square().sum()", "1 / v.max()"),
+    ],
+    "log-mixture": [
+        ("log_q + math.log(1 - s), log_p", "log_p + math.log(1 - s), log_q"),
+        ("torch.logaddexp(log_q + math.log(1 - s), log_p + math.log(s))", "log_q"),
+        ("each.sum(dim=1)", "each.mean(dim=1)"),
+        ("if s == 0:", "if s < 1:"),
+    ],
+    "centred": [
+        ("ratio / len(log_w)", "1 / len(log_w)"),  # biased under r
+        ("(log_q - log_r)", "(log_r - log_q)"),
+        ("ratio / len(log_w)", "ratio"),
+    ],
+    "sleep-gradient": [
+        ("of_y * eta", "eta"),  # every label equally likely
+        ("eta.softmax(dim=1) - joint", "eta.softmax(dim=1) + joint"),
+        ("prior * likelihood", "likelihood"),
+    ],
 }

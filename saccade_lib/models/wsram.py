@@ -33,7 +33,8 @@ from saccade_lib.train import Loss
 
 @dataclass(frozen=True)
 class Config(recurrent_attention.Config):
-    """`recurrent_attention.Config`, and what the proposal needs.
+    """`recurrent_attention.Config`, and what the proposal needs. Of the former,
+    ``baseline``, ``reward`` and ``weight`` are not read: weights take their part.
 
     Attributes:
         runs: K.
@@ -53,12 +54,24 @@ class Config(recurrent_attention.Config):
         super().__post_init__()
         if self.policy != "grid" or self.places != "learned" or self.targets != 1:
             raise ValueError("wake-sleep needs a learned grid policy and one target")
+        if self.decisions == 0:
+            raise ValueError(
+                "one glimpse without a context network has no place to decide: set "
+                "glimpses to 2 or more, or context to a side"
+            )
         if not 0 <= self.safe < 1:
             raise ValueError(f"safe must be in [0, 1), got {self.safe}")
+        if self.sleep < 0:
+            raise ValueError(f"sleep must not be negative, got {self.sleep}")
         if self.runs < 2:
             raise ValueError(
                 f"one weight is always 1: runs must be 2 or more, got {self.runs}"
             )
+
+    @property
+    def decisions(self) -> int:
+        """D: one less than glimpses where the first place is given."""
+        return self.glimpses - (0 if self.context else 1)
 
 
 class Proposal(nn.Module):
@@ -68,7 +81,7 @@ class Proposal(nn.Module):
         super().__init__()
         n = (config.seen + 3) // 4
         self.side = config.seen
-        self.D = config.glimpses - (0 if config.context else 1)
+        self.D = config.decisions
         self.see = nn.Sequential(
             nn.Conv2d(config.channels, 16, 3, stride=2, padding=1),
             nn.ReLU(),
@@ -155,8 +168,8 @@ class Wsram(RecurrentAttention):
         return (weights * self._by_run(v)).sum(dim=0).mean()
 
     def _centred(self, weights: Tensor) -> Tensor:
-        """Less 1/K, which changes no expectation where q itself is drawn from: there
-        the mean slope of log q is 0. The variance falls to a tenth."""
+        """Less 1/K: a control variate where q itself is drawn from, since there the
+        mean slope of log q is 0. Under r it is not, and weights stay as they are."""
         return weights if self.config.safe else weights - 1 / self.config.runs
 
     def _sleep(self, x: Tensor) -> Tensor:

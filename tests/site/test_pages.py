@@ -37,6 +37,7 @@ NAMED = [
     "notebooks/18-count-the-marines.html",
     "notebooks/20-learning-without-a-gradient.html",
     "notebooks/21-ram-and-dram.html",
+    "notebooks/22-wsram.html",
 ]
 
 

@@ -244,8 +244,8 @@ def test_the_control_variate_leaves_wake_q_as_it_is_and_cuts_its_variance():
     assert torch.allclose(found, centred, atol=1e-12)
 
 
-def test_a_safe_proposal_is_not_centred_by_one_over_k():
-    """Under r the mean score of q is not 0: 1/K would change the expectation."""
+def test_a_safe_proposal_has_a_control_variate_of_its_own():
+    """Under r the mean score of q is not 0; that of q / r times the score is."""
     model, x = made(replace(BLIND, safe=0.5)), batch()
     found = expected(model, x, 2, ("wake",), "proposal")
     of = all_sequences(model, x)
@@ -253,6 +253,27 @@ def test_a_safe_proposal_is_not_centred_by_one_over_k():
     assert drift.abs().max() > 1e-3
     wanted = exact((share_of_pairs(of) * of["q"]).sum(), model, "proposal")
     assert torch.allclose(found, wanted, atol=1e-12)
+
+
+@pytest.mark.parametrize("name, part", [("places", "policy"), ("wake", "proposal")])
+@pytest.mark.parametrize("fresh, most", [(False, 0.8), (True, 1e-2)])
+def test_control_variates_cut_the_variance_of_both_wake_phases(name, part, fresh, most):
+    """Most where nothing has been learned: there nothing but noise is taken away."""
+    config, x = replace(BLIND, sleep=0.0), batch()
+    model = Wsram(config).double() if fresh else made(config)
+    controlled = model._controlled
+
+    def plain(weights, of, of_r):
+        return -model._mean(weights, of.sum(dim=1))
+
+    found = {controlled: [], plain: []}
+    for way in found:
+        model._controlled = way
+        for seed in range(50):
+            torch.manual_seed(seed)
+            found[way].append(exact(model.loss(x).terms[name], model, part))
+    less, more = (float(torch.stack(of).var(dim=0).sum()) for of in found.values())
+    assert less < most * more
 
 
 def test_wake_q_of_many_runs_follows_the_divergence_from_the_posterior():
@@ -383,7 +404,7 @@ def test_runs_of_an_image_stay_together():
     wanted = 0.0
     for b, pair in ((0, [3, 9]), (1, [7, 14])):
         log_w = (of[b]["l"] + of[b]["y"] - of[b]["r"])[pair]
-        wanted -= float((log_w.softmax(dim=0) * of[b]["y"][pair]).sum()) / 2
+        wanted -= (log_w.softmax(dim=0) * of[b]["y"][pair]).sum().item() / 2
     assert found == pytest.approx(wanted)
 
 

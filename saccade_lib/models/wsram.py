@@ -11,6 +11,8 @@ l^1, ..., l^K from the proposal, and
     wake-q   sum_k v^k d log q(l^k | y, I)                   brings q to p(l | y, I)
     sleep-q  d log q(l | y, I),  (l, y) ~ p                  the same, on dreams
 
+Both wake phases carry a control variate that leaves their expectation (`_controlled`).
+
 No text of the paper was at hand that prints its architecture: what follows is the
 method of Bornschein and Bengio (2015) on the model of `recurrent_attention`, with the
 same core, retina and classifier, so that only the learning rule differs.
@@ -121,14 +123,15 @@ class Wsram(RecurrentAttention):
         trace = self.run(x, cfg.runs, self._chooser(log_q.detach(), of_r))
         log_p_y = self._log_p(trace.state)[:, 0]  # (N, classes)
         of_label = log_p_y.gather(1, label.repeat_interleave(cfg.runs)[:, None])[:, 0]
-        of_l = trace.log_prob.sum(dim=1)  # (N,)
-        of_q = _taken(log_q, trace.action)  # (N,)
-        log_w = (of_label + of_l - torch.stack(of_r).sum(dim=0)).detach()  # (N,)
+        of_l = trace.log_prob  # (N, D)
+        of_q = log_q.gather(2, trace.action[..., None])[..., 0]  # (N, D)
+        of_r = torch.stack(of_r, dim=1)  # (N, D)
+        log_w = (of_label + (of_l - of_r).sum(dim=1)).detach()  # (N,)
         weights = estimators.normalised_weights(self._by_run(log_w))  # (K, B)
         terms = {
             "class": -self._mean(weights, of_label),
-            "places": -self._mean(weights, of_l),
-            "wake": -self._mean(self._centred(weights), of_q),
+            "places": self._controlled(weights, of_l, of_r),
+            "wake": self._controlled(weights, of_q, of_r),
             "sleep": cfg.sleep * self._sleep(x),
         }
         right = log_p_y.argmax(dim=1) == label.repeat_interleave(cfg.runs)
@@ -167,10 +170,17 @@ class Wsram(RecurrentAttention):
         """Weighted over runs, averaged over images."""
         return (weights * self._by_run(v)).sum(dim=0).mean()
 
-    def _centred(self, weights: Tensor) -> Tensor:
-        """Less 1/K: a control variate where q itself is drawn from, since there the
-        mean slope of log q is 0. Under r it is not, and weights stay as they are."""
-        return weights if self.config.safe else weights - 1 / self.config.runs
+    def _controlled(self, weights: Tensor, of: Tensor, of_r: Tensor) -> Tensor:
+        """Minus the weighted log-probability of places under p or q, and a control
+        variate: in each decision 1/K of its slope, times p/r or q/r of what was drawn.
+        Drawn from r, this has the mean slope of log p or log q under itself: 0.
+
+        Args:
+            weights: ``(K, B)``; of: ``(N, D)``, log p or log q; of_r: ``(N, D)``.
+        """
+        ratio = (of - of_r).detach().exp()  # at most 1 / safe, or 1 / (1 - safe)
+        control = (ratio * of).sum(dim=1).mean()
+        return control - self._mean(weights, of.sum(dim=1))
 
     def _sleep(self, x: Tensor) -> Tensor:
         """-log q of places and labels that the model dreams for these images."""

@@ -92,6 +92,10 @@ class Proposal(nn.Module):
             nn.Flatten(),
             nn.Linear(16 * n * n, config.width),
         )
+        # Torch's own first weights let images look alike after three layers.
+        for layer in self.see:
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(layer.weight)
         self.label = nn.Embedding(config.classes, config.width)
         self.head = nn.Linear(config.width, self.D * config.grid**2)
         nn.init.normal_(self.head.weight, std=1e-2)

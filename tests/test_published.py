@@ -225,7 +225,7 @@ def test_a_quoted_number_is_answered_by_its_own_model_or_by_none(paper):
     """RAM's number, which a paper took from elsewhere, by a run of RAM alone."""
     quoted = [c for c in paper["cells"] if c.get("quoted") and "record" in c]
     model = [c["row"].split("-")[0] for c in quoted]
-    assert set(model) <= {"ram", "dram", "random"}
+    assert set(model) <= {"ram", "dram"}
     rows = [c["record"]["row"].split("-")[0] for c in quoted]
     assert rows == model
 

@@ -2,10 +2,15 @@
 
 import itertools
 import math
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+import plain_ram  # the plain way that `make bench` compares with
 
 from saccade_lib import glimpse
 from saccade_lib.models import recurrent_attention as ra
@@ -59,6 +64,15 @@ def test_any_image_any_number_of_glimpses_and_runs(config, B, C, H, W, T, runs):
     seen = model.predict(x["image"], runs=runs)
     assert seen.probabilities.shape == (B, 3) and seen.location.shape == (B, T, 2)
     assert torch.allclose(seen.probabilities.sum(dim=1), torch.ones(B))
+
+
+def test_the_benchmark_compares_like_with_like():
+    """Patches cut one by one are those of the retina at the same whole pixels."""
+    x, location = torch.rand(6, 1, 14, 20), torch.rand(6, 2) * 2 - 1
+    pixels = (0.5 * (location + 1) * torch.tensor([20, 14])).floor()
+    at = glimpse.to_location(pixels, 14, 20)[:, None]
+    plain = plain_ram.patches(x, location, 4)
+    assert torch.allclose(plain, glimpse.retina(x, at, 4, 1)[:, 0], atol=1e-5)
 
 
 @pytest.mark.parametrize("runs", [1, 3])

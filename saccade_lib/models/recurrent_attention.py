@@ -488,7 +488,7 @@ class RecurrentAttention(nn.Module):
         reward = right.float() if cfg.reward == "right" else log_p  # (N, S)
         if cfg.reward == "right":  # a sequence ends at its first error
             reward = reward.cumprod(dim=1)
-        to_go = reward.flip(1).cumsum(dim=1).flip(1)  # (N, S)
+        to_go = estimators.reward_to_go(reward)  # (N, S)
         D, each = trace.log_prob.shape[1], cfg.glimpses // cfg.targets
         # The decision before glimpse t serves the target that t is read for, and later.
         t = torch.arange(cfg.glimpses - D, cfg.glimpses, device=reward.device)

@@ -16,7 +16,7 @@ from saccade_lib.train import Schedule
 RAM = Config(classes=10, glimpses=6, size=8, sigma=0.05, margin=0.28, weight=0.01)
 WIDE = replace(RAM, size=12, scales=3, sigma=0.1, margin=0.2, weight=0.1)
 
-# As many as the published ones were trained for: 164 passes over the digits.
+# 164 passes over the digits, about as long as public codes train.
 LONG = Schedule(
     steps=16_000, batch=512, rate=2e-3, decay=0.75, validate_every=1_000, graph=True
 )

@@ -16,7 +16,7 @@ from toy_book import ENTRY, found_book, made, publish, record_all
 from saccade_lib import records, session
 from saccade_lib.records.__main__ import main
 from saccade_lib.records.cells import Cell
-from saccade_lib.records.ledger import summarise
+from saccade_lib.records.ledger import KINDS, summarise
 
 SOURCE = Path(session.__file__).parents[1]
 LEDGER_KEYS = [
@@ -81,6 +81,8 @@ def test_verdict_says_what_and_in_which_unit():
     assert cell(better="equal").verdict(92, "mnist") == "off by 1.5 %"
     assert cell(better="lower").verdict(80, "mnist") == "better"
     assert cell().verdict(None) == "missing"
+    assert cell(background=True).verdict(None) == "background"
+    assert cell(background=True).verdict(88.2, "mnist") == "short by 2.3 %"
     assert cell().verdict(90.5, "digits") == "other data"
     assert cell(data=()).verdict(90.5, "digits") == "reproduced"
     assert records.verdict_kind("off by 1 %") == "short"
@@ -304,9 +306,10 @@ def test_ledger_of_the_book_is_whole(real_book):
     pages = sorted((real_book / "book" / "published").glob("*.yml"))
     assert len(ledger) == sum(p.read_text("utf-8").count("table:") for p in pages)
     kinds = {records.verdict_kind(entry["verdict"]) for entry in ledger}
-    assert kinds <= {"reproduced", "better", "short", "other data", "missing"}
+    assert kinds <= set(KINDS)
     for entry in ledger:
-        assert (entry["recorded"] is None) == (entry["verdict"] == "missing")
+        lacking = entry["verdict"] in ("missing", "background")
+        assert (entry["recorded"] is None) == lacking
 
 
 def test_records_of_the_book_follow_their_names(real_book):

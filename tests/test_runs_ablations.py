@@ -8,7 +8,12 @@ from test_digits import embedded
 
 from saccade_lib import records
 from saccade_lib.models.variational_saccading import Config, VariationalSaccading
-from saccade_lib.runs.variational_saccading import ablations, as_released, settings
+from saccade_lib.runs.variational_saccading import (
+    ablations,
+    as_released,
+    convergence,
+    settings,
+)
 from saccade_lib.runs.variational_saccading.ablations import BASE, in_our_z
 from saccade_lib.train import Schedule
 
@@ -111,9 +116,12 @@ def test_choosing_scores_two_sets_of_other_canvases(small_digits):
 def test_the_settings_that_are_read_are_the_printed_ones(small_digits):
     found = settings.read(settings.Rows(), 0, torch.device("cpu"), None).metrics
     cells = [c for c in records.published(PAPER) if c.record_row == "settings"]
-    assert len(cells) >= 14
+    assert len(cells) >= 20
     for cell in cells:
         read = found[cell.record_metric]
+        if cell.record_metric == "battlefield_glimpses":  # the released command's
+            assert (read["value"], cell.value) == (6, 5)
+            continue
         assert (read["value"], read["unit"]) == (pytest.approx(cell.value), cell.unit)
 
 
@@ -123,3 +131,27 @@ def test_a_setting_that_drifts_shows(small_digits, monkeypatch):
     monkeypatch.setitem(ablations.ROWS, "ablation-variance-0-6", {"standard": drifted})
     found = settings.read(settings.Rows(), 0, torch.device("cpu"), None).metrics
     assert found["variance_0_6"]["value"] != pytest.approx(0.6)
+
+
+@pytest.mark.parametrize("within", [0.5, 1.0, 5.0])
+def test_convergence_is_the_first_time_near_the_best(within):
+    rows = convergence.Rows(within=within)
+    found = convergence.read(rows, 1, torch.device("cpu"), None).metrics
+    epochs = []
+    for name in rows.names:
+        (curve,) = [
+            c for c in records.curves(PAPER, name, "standard") if c["seed"] == 1
+        ]
+        accuracy = curve["validation_accuracy"]
+        k = 0
+        while max(accuracy) - accuracy[k] > within:
+            k += 1
+        epochs.append(curve["step"][k] * 128 / 60_000)
+    assert found["epochs_least"] == {"value": min(epochs), "unit": "epochs"}
+    assert found["epochs_most"] == {"value": max(epochs), "unit": "epochs"}
+
+
+def test_convergence_of_a_run_that_is_not_recorded_is_refused():
+    with pytest.raises(FileNotFoundError, match="saccading-sum"):
+        rows = convergence.Rows(names=("saccading-sum",))
+        convergence.read(rows, 99, torch.device("cpu"), None)

@@ -25,6 +25,7 @@ MEANING = {
     "short": "worse than the tolerance allows",
     "other data": "measured on a stand-in",
     "missing": "no record yet",
+    "background": "no run could give it",
 }
 NONE = "—"
 
@@ -57,7 +58,7 @@ def css(kind_of_cell):
 
 
 def legend():
-    """What the five colours mean, in words."""
+    """What the colours mean, in words."""
     items = (
         f'<li><span class="verdict {css(k)}">{k}</span>: {MEANING[k]}</li>'
         for k in KINDS

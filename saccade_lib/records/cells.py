@@ -22,6 +22,7 @@ BETTER = "better"
 REPRODUCED = "reproduced"
 OTHER_DATA = "other data"
 MISSING = "missing"
+BACKGROUND = "background"
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Cell:
     record_metric: str | None = None
     profiles: tuple[str, ...] = session.PROFILES
     quoted: bool = False
+    background: bool = False
     note: str = ""
 
     @property
@@ -59,10 +61,10 @@ class Cell:
         the good side; ``short by X unit`` beyond it on the other, X being the distance
         to the printed value; ``off by X unit`` where any distance counts as bad;
         ``other data`` if the number was made on data that makes it incomparable;
-        ``missing`` for None.
+        ``missing`` for None, or ``background`` where no run could give the number.
         """
         if recorded is None:
-            return MISSING
+            return BACKGROUND if self.background else MISSING
         if self.data and data_source not in self.data:
             return OTHER_DATA
         gap = recorded - self.value
@@ -84,7 +86,8 @@ class Cell:
 
 
 def verdict_kind(verdict: str) -> str:
-    """``reproduced``, ``better``, ``short``, ``other data`` or ``missing``."""
+    """``reproduced``, ``better``, ``short``, ``other data``, ``missing`` or
+    ``background``."""
     return "short" if verdict.startswith(("short by", "off by")) else verdict
 
 

@@ -12,7 +12,7 @@ from saccade_lib import session
 from saccade_lib.records.cells import Cell, number, papers, published, verdict_kind
 from saccade_lib.records.files import collect
 
-KINDS = ("reproduced", "better", "short", "other data", "missing")
+KINDS = ("reproduced", "better", "short", "other data", "missing", "background")
 HONEST = ("paper", "standard")  # best first; a quick run stands behind no number
 
 
@@ -225,7 +225,7 @@ def note(cell: Cell, summary: Recorded | None) -> str:
 def progress(root: Path | None = None) -> dict[str, dict[str, int]]:
     """For each paper, how many cells have which kind of verdict, and their total.
 
-    Kinds: reproduced, better, short (with "off by"), other data, missing.
+    Kinds: reproduced, better, short (with "off by"), other data, missing, background.
     """
     counts = {paper: Counter() for paper in papers(root)}
     for entry in status(root):

@@ -86,7 +86,7 @@ def _markdown(text: str) -> str:
 
 
 def verdict_class(text: str) -> str:
-    """The CSS class of a verdict: reproduced, better, short, other-data or missing."""
+    """The CSS class of a verdict: its kind, with a hyphen for a space."""
     bare = re.sub(r" \(note \d+\)$", "", text)
     return verdict_kind(bare).replace(" ", "-")
 

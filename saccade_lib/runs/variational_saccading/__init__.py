@@ -5,6 +5,7 @@ from saccade_lib.runs.variational_saccading import (
     as_released,
     battlefield,
     battlefield_data,
+    convergence,
     crops,
     large,
     on_disk,
@@ -26,4 +27,5 @@ ROWS = (
     | as_released.ROWS
     | recurrent.ROWS
     | settings.ROWS
+    | convergence.ROWS
 )

@@ -13,7 +13,13 @@ from saccade_lib.data import door
 from saccade_lib.models import baselines
 from saccade_lib.runs.experiment import build
 from saccade_lib.runs.measurement import Measured, Measurement
-from saccade_lib.runs.variational_saccading import ablations, large, two_digits
+from saccade_lib.runs.variational_saccading import (
+    ablations,
+    battlefield,
+    large,
+    photographs,
+    two_digits,
+)
 
 
 @dataclass(frozen=True)
@@ -23,11 +29,14 @@ class Rows:
     Attributes:
         lower, upper: of the two halves of Table 1.
         crops: ResNet-18 over crops.
+        photographs, battlefield: of the paper's other two data sets.
     """
 
     lower: str = "saccading-identification"
     upper: str = "saccading-2528"
     crops: str = "resnet18-144-crops"
+    photographs: str = "saccading-photographs"
+    battlefield: str = "saccading-marines"
     profile: str = "paper"
 
 
@@ -57,8 +66,23 @@ def read(rows: Rows, seed: int, device: torch.device, folder: Path) -> Measured:
         in_theirs = run.model.fixed_variance / ablations.in_our_z(1.0)
         found[f"variance_{name.replace('-', '_')}"] = (in_theirs, "")
     found["variance_repeats"] = (len(run.seeds), "")
+    found |= elsewhere(rows, halves["lower"])
     metrics = {k: {"value": float(v), "unit": u} for k, (v, u) in found.items()}
     return Measured(metrics=metrics, data=pack.record())
+
+
+def elsewhere(rows: Rows, digits: object) -> dict[str, tuple[float, str]]:
+    """Of photographs and of the battlefield."""
+    photos = photographs.ROWS[rows.photographs][rows.profile]
+    field = battlefield.ROWS[rows.battlefield][rows.profile]
+    return {
+        "photograph_classes": (photos.model.classes, ""),
+        "photograph_channels": (photos.model.channels, ""),
+        "photograph_side": (photos.side, "px"),
+        "photograph_proxy_side": (photos.model.proxy, "px"),
+        "battlefield_glimpses": (field.model.glimpses, ""),
+        "data_sets": (len({type(digits), type(photos), type(field)}), ""),
+    }
 
 
 ROWS = {"settings": {"standard": Measurement(read, Rows())}}

@@ -291,7 +291,7 @@ WRONG = {
     ],
     "temperature-for": [
         ("math.sqrt(K / (K - 1))", "1"),
-        ("p * (K - 1) / (1 - p)", "p / (1 - p)"),
+        ("p * (K - 1) / (1 - p)", "p * K / (1 - p)"),
         ("/ math.log", "* math.log"),
     ],
     "place-weights": [

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from saccade_lib import estimators, glimpse
-from saccade_lib.models import bagnet, tnet_parts
+from saccade_lib.models import bagnet, efficientnet, tnet_parts
 from saccade_lib.models.tnet_parts import Grid, grid_over, positions
 from saccade_lib.train import Loss, evaluating
 
@@ -229,9 +229,14 @@ def _bagnet(c: Config) -> nn.Module:
     return bagnet.BagNet(c.channels, c.width, c.blocks, c.dropout)
 
 
+def _efficientnet(c: Config) -> nn.Module:
+    return efficientnet.EfficientNet(c.channels, c.width, c.blocks, c.depth_drop)
+
+
 # Feature extraction, location module, position module, of the paper's two models.
 BACKBONES = {
     "bagnet": (_bagnet, tnet_parts.WithVector, tnet_parts.Joined),
+    "efficientnet": (_efficientnet, tnet_parts.WithSqueeze, tnet_parts.Added),
 }
 
 
@@ -248,8 +253,11 @@ class TNet(nn.Module):
         if config.places == "learned":
             self.locate = location(M, Fe, config.grid, config.width)
         self.classify = nn.Linear(Fe, config.classes)
+        of_maps = config.backbone == "bagnet"  # which drops channels of its last map
+        self.dropout = nn.Dropout(0.0 if of_maps else config.dropout)
+        initialise = (bagnet if of_maps else efficientnet).initialise
         for module in (self.position, self.classify, *self._heads()):
-            bagnet.initialise(module)
+            initialise(module)
         start = 0.5 if config.reward == "right" else -math.log(config.classes)
         # State, so that it is saved with the weights: b of eq. 7.
         self.register_buffer("baseline", torch.tensor(start))
@@ -285,7 +293,7 @@ class TNet(nn.Module):
         cfg = self.config
         locations = cfg.locations if locations is None else tuple(locations)
         check_locations(locations, cfg.grid)
-        size = side = self._checked_side(images, len(locations))
+        size = side = self._checked_side(images, locations)
         cells = corner = images.new_zeros(len(images), 1, 2, dtype=torch.long)
         levels = []
         for number in range(len(locations) + 1):
@@ -303,14 +311,15 @@ class TNet(nn.Module):
             corner, cells, side = self._children(level)
         return Traversal(levels, size)
 
-    def _checked_side(self, images: Tensor, depth: int) -> int:
+    def _checked_side(self, images: Tensor, locations: tuple[int, ...]) -> int:
         H, W = images.shape[-2:]
         if H != W:
             raise ValueError(
                 f"expected square images, got {H} x {W}: resize or pad them first"
             )
         side = W
-        for level in range(depth + 1):
+        read = [*locations, 0].index(0)  # levels behind the first
+        for level in range(read + 1):
             if side < self.config.base:
                 raise ValueError(
                     f"level {level + 1} would read squares of {side} pixels at "
@@ -442,7 +451,8 @@ class TNet(nn.Module):
 
     def _log_p(self, vectors: Tensor) -> Tensor:
         """log p(y | vectors), ``(..., classes)``."""
-        return glimpse.precise(self.classify(vectors)).log_softmax(dim=-1)
+        scores = self.classify(self.dropout(vectors))
+        return glimpse.precise(scores).log_softmax(dim=-1)
 
     def _of_places(self, log_prob: Tensor, reward: Tensor, each: Tensor) -> dict:
         """The two terms of the score function, and the step of the baseline.
@@ -530,3 +540,17 @@ def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 # ImageNet, and the paper's dropout; classes of ILSVRC 2012.
 IMAGENET = Config(classes=1000, dropout=0.5)
+# Satellite images (fMoW) at 896; ``locations=(2,)`` at 448 is what is trained first.
+FMOW = Config(
+    classes=62,
+    backbone="efficientnet",
+    base=224,
+    locations=(2, 1),
+    grid=3,
+    cell=0.5,
+    picked=(2, 6, 10),
+    dropout=0.5,
+    depth_drop=0.5,
+    lambda_c=0.05,
+    lambda_r=0.05,
+)

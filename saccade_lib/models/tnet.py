@@ -16,13 +16,13 @@ on all levels but the first.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from saccade_lib import estimators, glimpse
-from saccade_lib.models import bagnet, tnet_parts
+from saccade_lib.models import bagnet, efficientnet, tnet_parts
 from saccade_lib.models.tnet_parts import Grid, grid_over, positions
 from saccade_lib.train import Loss, evaluating
 
@@ -229,9 +229,14 @@ def _bagnet(c: Config) -> nn.Module:
     return bagnet.BagNet(c.channels, c.width, c.blocks, c.dropout)
 
 
+def _efficientnet(c: Config) -> nn.Module:
+    return efficientnet.EfficientNet(c.channels, c.width, c.blocks, c.depth_drop)
+
+
 # Feature extraction, location module, position module, of the paper's two models.
 BACKBONES = {
     "bagnet": (_bagnet, tnet_parts.WithVector, tnet_parts.Joined),
+    "efficientnet": (_efficientnet, tnet_parts.WithSqueeze, tnet_parts.Added),
 }
 
 
@@ -248,8 +253,11 @@ class TNet(nn.Module):
         if config.places == "learned":
             self.locate = location(M, Fe, config.grid, config.width)
         self.classify = nn.Linear(Fe, config.classes)
+        of_maps = config.backbone == "bagnet"  # which drops channels of its last map
+        self.dropout = nn.Dropout(0.0 if of_maps else config.dropout)
+        initialise = (bagnet if of_maps else efficientnet).initialise
         for module in (self.position, self.classify, *self._heads()):
-            bagnet.initialise(module)
+            initialise(module)
         start = 0.5 if config.reward == "right" else -math.log(config.classes)
         # State, so that it is saved with the weights: b of eq. 7.
         self.register_buffer("baseline", torch.tensor(start))
@@ -261,7 +269,7 @@ class TNet(nn.Module):
 
     def traverse(
         self,
-        images: Tensor,
+        images: Tensor | glimpse.Regions,
         locations: tuple[int, ...] | None = None,
         one_by_one: bool = False,
         sample: bool = False,
@@ -270,7 +278,8 @@ class TNet(nn.Module):
         """Read an image level by level, from the whole to its chosen parts.
 
         Args:
-            images: ``(B, C, S, S)`` in [0, 1].
+            images: ``(B, C, S, S)`` in [0, 1]; or files, of which squares are read
+                (`pyramid.Pyramids.regions`) and the whole never is.
             locations: k of each level but the last, those of the configuration by
                 default. A shorter tuple leaves after an earlier level. With 0 a level's
                 cells are scored and none is read, with () nothing is scored.
@@ -285,11 +294,12 @@ class TNet(nn.Module):
         cfg = self.config
         locations = cfg.locations if locations is None else tuple(locations)
         check_locations(locations, cfg.grid)
-        size = side = self._checked_side(images, len(locations))
-        cells = corner = images.new_zeros(len(images), 1, 2, dtype=torch.long)
+        size = side = self._checked_side(images, locations)
+        B = images.shape[0]
+        cells = corner = torch.zeros(B, 1, 2, dtype=torch.long, device=images.device)
         levels = []
         for number in range(len(locations) + 1):
-            crops = self._cut(images, corner, side)  # (B, N, C, L, L)
+            crops = self._cut(images, corner, side).to(self.baseline.device)
             maps, seen = self._read(crops, one_by_one)  # (B, N, M, n, n), (B, N, F)
             where = positions(cells, number, self.position.length).to(seen.dtype)
             vectors = self.position(seen, where)
@@ -303,14 +313,15 @@ class TNet(nn.Module):
             corner, cells, side = self._children(level)
         return Traversal(levels, size)
 
-    def _checked_side(self, images: Tensor, depth: int) -> int:
+    def _checked_side(self, images, locations: tuple[int, ...]) -> int:
         H, W = images.shape[-2:]
         if H != W:
             raise ValueError(
                 f"expected square images, got {H} x {W}: resize or pad them first"
             )
         side = W
-        for level in range(depth + 1):
+        read = [*locations, 0].index(0)  # levels behind the first
+        for level in range(read + 1):
             if side < self.config.base:
                 raise ValueError(
                     f"level {level + 1} would read squares of {side} pixels at "
@@ -319,7 +330,7 @@ class TNet(nn.Module):
             side = grid_over(side, self.config.grid, self.config.cell).patch
         return W
 
-    def _cut(self, images: Tensor, corner: Tensor, side: int) -> Tensor:
+    def _cut(self, images, corner: Tensor, side: int) -> Tensor:
         """Squares at full resolution, shrunk to the base; outside the image is grey.
 
         The paper adds zeros to images in [-1, 1]: 0.5 in [0, 1].
@@ -442,7 +453,8 @@ class TNet(nn.Module):
 
     def _log_p(self, vectors: Tensor) -> Tensor:
         """log p(y | vectors), ``(..., classes)``."""
-        return glimpse.precise(self.classify(vectors)).log_softmax(dim=-1)
+        scores = self.classify(self.dropout(vectors))
+        return glimpse.precise(scores).log_softmax(dim=-1)
 
     def _of_places(self, log_prob: Tensor, reward: Tensor, each: Tensor) -> dict:
         """The two terms of the score function, and the step of the baseline.
@@ -468,7 +480,7 @@ class TNet(nn.Module):
     @torch.no_grad()
     def predict(
         self,
-        images: Tensor,
+        images: Tensor | glimpse.Regions,
         sample: bool = False,
         batch: dict | None = None,
         locations: tuple[int, ...] | None = None,
@@ -530,3 +542,18 @@ def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 # ImageNet, and the paper's dropout; classes of ILSVRC 2012.
 IMAGENET = Config(classes=1000, dropout=0.5)
+# Satellite images (fMoW) at 448, then, from its weights, at 896.
+FMOW_448 = Config(
+    classes=62,
+    backbone="efficientnet",
+    base=224,
+    locations=(2,),
+    grid=3,
+    cell=0.5,
+    picked=(2, 6, 10),
+    dropout=0.5,
+    depth_drop=0.3,
+    lambda_c=0.2,
+    lambda_r=0.2,
+)
+FMOW = replace(FMOW_448, locations=(2, 1), depth_drop=0.5, lambda_c=0.05, lambda_r=0.05)

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from saccade_lib import glimpse
 from saccade_lib.models.bagnet import SLOPE, scaled
+from saccade_lib.models.efficientnet import SqueezeExcite
 
 
 class Grid(NamedTuple):
@@ -144,8 +145,7 @@ class WithSqueeze(nn.Module):
         super().__init__()
         del features  # the same arguments as `WithVector`
         self.conv1 = nn.Conv2d(channels, channels, 1)
-        self.squeeze = nn.Conv2d(channels, channels // 2, 1)
-        self.excite = nn.Conv2d(channels // 2, channels, 1)
+        self.rescale = SqueezeExcite(channels, channels // 2)
         self.coordinates = Coordinates(n)
         self.conv2 = nn.Conv2d(channels + 2, channels, 1)
         self.conv3 = nn.Conv2d(channels, 1, 1)
@@ -153,8 +153,7 @@ class WithSqueeze(nn.Module):
     def forward(self, maps: Tensor, vectors: Tensor) -> Tensor:
         """Scores ``(N, K)``, row by row."""
         x = F.silu(self.conv1(maps))  # (N, M, n, n)
-        mean = F.silu(self.squeeze(x.mean(dim=(2, 3), keepdim=True)))
-        x = self.coordinates(x * torch.sigmoid(self.excite(mean)))
+        x = self.coordinates(self.rescale(x))  # (N, M + 2, n, n)
         return self.conv3(F.silu(self.conv2(x))).flatten(1)
 
 

@@ -68,7 +68,7 @@ def test_chapter_and_model_have_one_loss_and_one_gradient(model, chapter_loss):
 
 
 def test_model_s_ordered_probability_is_equation_9(model):
-    """Two top cells of each image: p_1 p_2 / (1 - p_1), or p_1 p_2 as the paper does."""
+    """Two top cells of each image: p_1 p_2 / (1 - p_1), or p_1 p_2 in practice."""
     seen = model.traverse(torch.rand(4, 1, 132, 132))
     one, two = seen.levels[0].log_p[:, 0].exp().topk(2).values.T  # (B,) each
     left = 1 - one if model.config.log_prob == "ordered" else 1

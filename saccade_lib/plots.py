@@ -25,6 +25,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from saccade_lib import glimpse
@@ -304,6 +305,7 @@ def learning_curves(
     xlabel: str,
     ylabel: str,
     chance: float | None = None,
+    printed: Mapping[str, tuple[Sequence[float], Sequence[float]]] | None = None,
 ) -> Figure:
     """Mean over seeds, in a band from the lowest to the highest seed.
 
@@ -311,6 +313,7 @@ def learning_curves(
         curves: for each label the (x, y) of each seed. Seeds that were read at other
             x are interpolated, over the range that all of them cover.
         chance: the value of guessing, drawn as a dotted line.
+        printed: for each label the (x, y) that a paper prints, drawn as marks.
     """
     fig, ax = plt.subplots(layout="constrained")
     looks = zip(cycle(SERIES), cycle(("-", "--", "-.", (0, (5, 1, 1, 1, 1, 1)))))
@@ -319,12 +322,23 @@ def learning_curves(
         n = f"{len(ys)} seed" + "s" * (len(ys) > 1)
         ax.plot(x, ys.mean(0), color=colour, ls=dash, label=f"{label} ({n})")
         ax.fill_between(x, ys.min(0), ys.max(0), color=colour, alpha=0.2, lw=0)
+    for (label, (x, y)), mark in zip(
+        (printed or {}).items(), cycle("Ds^"), strict=False
+    ):
+        ax.plot(x, y, mark, color=INK, ms=6, label=label)
     if chance is not None:
         ax.axhline(chance, color=GREY, ls=":", lw=1.2, label="chance")
     ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.xaxis.set_major_locator(MaxNLocator("auto", integer=_whole(curves)))
     ax.grid(axis="y")
     ax.legend()
     return fig
+
+
+def _whole(curves) -> bool:
+    """Whether every x is a whole number."""
+    xs = [np.asarray(x, dtype=float) for seeds in curves.values() for x, _ in seeds]
+    return all(np.equal(x, np.round(x)).all() for x in xs)
 
 
 def _common(label, seeds):

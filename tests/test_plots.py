@@ -324,6 +324,18 @@ def test_learning_curves_interpolate_only_where_all_seeds_are():
     np.testing.assert_allclose(ax.lines[0].get_ydata(), [6, 11, 16, 21])
 
 
+def test_learning_curves_show_what_is_printed_as_marks_and_whole_numbers_as_such():
+    printed = {"paper": ([4, 6], [1.0, 2.0])}
+    fig = plots.learning_curves({"a": [([4, 6], [3, 4])]}, "x", "y", printed=printed)
+    ax = fig.axes[0]
+    assert ax.lines[-1].get_linestyle() == "None" and ax.lines[-1].get_marker() == "D"
+    np.testing.assert_allclose(ax.lines[-1].get_ydata(), [1, 2])
+    assert [t.get_text() for t in ax.get_legend().texts] == ["a (1 seed)", "paper"]
+    assert all(tick == round(tick) for tick in ax.get_xticks())
+    ax = plots.learning_curves({"a": [([0.4, 0.6], [3, 4])]}, "x", "y").axes[0]
+    assert any(tick != round(tick) for tick in ax.get_xticks())
+
+
 def test_learning_curves_leave_out_what_was_not_measured():
     ax = plots.learning_curves({"a": [([0, 1, 2], [1.0, None, 3.0])]}, "x", "y").axes[0]
     np.testing.assert_allclose(ax.lines[0].get_xdata(), [0, 2])

@@ -277,4 +277,36 @@ WRONG = {
         ("eta.softmax(dim=1) - joint", "eta.softmax(dim=1) + joint"),
         ("prior * likelihood", "likelihood"),
     ],
+    "cells-of-a-grid": [
+        ("math.ceil((side - patch) / (n - 1))", "(side - patch) // (n - 1)"),
+        ("-math.ceil(lacking / 2)", "-math.floor(lacking / 2)"),
+        ("-math.ceil(lacking / 2)", "0"),
+        ("(n - 1) * stride - side", "n * stride - side"),
+    ],
+    "cells-cover": [
+        ("len(seen)", "len(chosen) * patch**2"),  # counted twice
+        ("/ padded**2", "/ side**2"),
+        ("first[cell // n], first[cell % n]", "first[cell % n], first[cell % n]"),
+    ],
+    "cost-of": [
+        ("total += nodes * scoring", "total += scoring"),
+        ("nodes *= k", "nodes = k"),
+        ("node + once", "node"),
+        ("nodes * node", "k * node"),
+    ],
+    "most-locations": [
+        ("min(cells, left // node)", "left // node"),
+        ("None if left < 0 else ", ""),
+        ("left // node", "left // (node + scoring)"),
+    ],
+    "pixels-seen": [
+        ("reversed(layers)", "layers"),
+        ("last * stride - padding + kernel - 1", "last * stride + kernel - 1"),
+        ("first, last + 1", "first, last"),
+    ],
+    "nearest-place": [
+        ("/ 2 - middle", "- middle"),
+        ("range(count)", "range(0, count, 2)"),
+        ("off.index(min(off))", "count - 1 - off[::-1].index(min(off))"),
+    ],
 }

@@ -213,7 +213,7 @@ def small() -> tuple[Timed, ...]:
 
 
 def rows() -> dict[str, dict[str, Measurement]]:
-    of_cpu = imagenet(of_saccader=(2, 30), of_dram=(2, 8))
+    of_cpu = imagenet(of_saccader=(2,), of_dram=(2,))
     long = {"batch": 64, "warm": 10, "rounds": 5, "each": 40}  # 200 batches
     return {
         "speed-imagenet": {

@@ -304,6 +304,7 @@ WRONG = {
     "least-baseline": [
         ("(1 - lambda_r) / k", "(1 - lambda_r)"),
         ("return lambda_r / (", "return (1 - lambda_r) / ("),
+    ],
     "cells-of-a-grid": [
         ("math.ceil((side - patch) / (n - 1))", "(side - patch) // (n - 1)"),
         ("-math.ceil(lacking / 2)", "-math.floor(lacking / 2)"),

@@ -311,10 +311,11 @@ WRONG = {
         ("-math.ceil(lacking / 2)", "0"),
         ("(n - 1) * stride - side", "n * stride - side"),
     ],
-    "cells-cover": [
-        ("len(seen)", "len(chosen) * patch**2"),  # counted twice
-        ("/ padded**2", "/ side**2"),
-        ("first[cell // n], first[cell % n]", "first[cell % n], first[cell % n]"),
+    "different-squares": [
+        ("x + below", "below"),
+        ("len(line) ** 2", "n ** (2 * (levels - 1))"),  # as if all were different
+        ("side, first", "_, first"),
+        ("range(levels - 1)", "range(levels)"),
     ],
     "cost-of": [
         ("total += nodes * scoring", "total += scoring"),

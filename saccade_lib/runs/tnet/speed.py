@@ -222,7 +222,7 @@ def rows() -> dict[str, dict[str, Measurement]]:
             "paper": Measurement(measure, Speeds(imagenet(), **long)),
         },
         "speed-fmow": {
-            "standard": Measurement(measure, Speeds(fmow(), batch=16, rounds=2)),
+            "standard": Measurement(measure, Speeds(fmow(), batch=16, rounds=5)),
             "paper": Measurement(measure, Speeds(fmow(), **long)),
         },
     }

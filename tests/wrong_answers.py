@@ -338,4 +338,25 @@ WRONG = {
         ("range(count)", "range(0, count, 2)"),
         ("off.index(min(off))", "count - 1 - off[::-1].index(min(off))"),
     ],
+    "expect": [
+        ("torch.xlogy(beliefs, beliefs)", "beliefs * beliefs.log()"),  # nan at 0
+        ("(each * weights).sum(dim=1)", "each.mean(dim=1)"),
+        ("(each * weights).sum(dim=1)", "(each * weights).amin(dim=1)"),
+        ("-torch.xlogy", "torch.xlogy"),
+    ],
+    "two-ahead": [
+        ("min(after(left, second)", "sum(after(left, second)"),
+        ("torch.xlogy(mass, p)", "torch.xlogy(p, p)"),  # all patches alike
+        ("after(left, second)", "after(joint, second)"),  # forgets the first
+        ("torch.xlogy(mass, p)", "torch.xlogy(mass, mass)"),
+    ],
+    "remainders": [
+        ("rest / missing if missing else p", "p"),  # biased
+        ("(N * p).floor()", "(N * p).round()"),
+        ("rest / missing if missing", "rest if missing"),
+    ],
+    "count-variance": [
+        ("rest * (1 - rest / missing)", "N * p * (1 - p)"),
+        ("(1 - rest / missing)", "(1 - rest)"),
+    ],
 }

@@ -2,7 +2,8 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -13,9 +14,17 @@ from saccade_lib.train import synchronise
 MIB = 2**20
 
 
-def parameters(model: nn.Module) -> int:
-    """Number of trainable numbers."""
-    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+def parameters(model: nn.Module, statistics: bool = False) -> int:
+    """Number of trainable numbers.
+
+    Args:
+        statistics: count the moving means and variances of batch normalisation too, as
+            TensorFlow reports them.
+    """
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    moving = sum(m.running_mean.numel() + m.running_var.numel() for m in norms)
+    return trained + moving * statistics
 
 
 def multiplications(run: Callable[[], object]) -> int:
@@ -28,6 +37,63 @@ def multiplications(run: Callable[[], object]) -> int:
     with FlopCounterMode(display=False) as counter:
         run()
     return counter.get_total_flops() // 2
+
+
+def outputs(run: Callable[[], object], model: nn.Module, kind: type[nn.Module]) -> int:
+    """Numbers that the modules of one kind give out during a call.
+
+    A module that multiplies each number by a factor, such as squeeze and excitation,
+    makes so many multiplications that `multiplications` does not count.
+    """
+    seen = []
+
+    def note(module, inputs, output):
+        seen.append(output.numel())
+
+    hooks = [
+        m.register_forward_hook(note) for m in model.modules() if isinstance(m, kind)
+    ]
+    try:
+        run()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return sum(seen)
+
+
+class Seen(NamedTuple):
+    """What the places of a map depend on, in pixels of the image.
+
+    Attributes:
+        side: of the map.
+        field: side of the square of pixels that reach one place: its receptive field.
+        step: from the square of one place to that of the next.
+        first: middle of the first place's square, from the border of the image.
+    """
+
+    side: int
+    field: int
+    step: int
+    first: float
+
+
+def receptive_fields(layers: Iterable[tuple[int, int, int]], side: int) -> list[Seen]:
+    """What a chain of convolutions makes of an image, layer by layer.
+
+    Args:
+        layers: kernel, stride and padding (at each border) of each.
+        side: of the image, pixels.
+    """
+    at, found = Seen(side, 1, 1, 0.5), []
+    for kernel, stride, padding in layers:
+        at = Seen(
+            (at.side + 2 * padding - kernel) // stride + 1,
+            at.field + (kernel - 1) * at.step,
+            at.step * stride,
+            at.first + ((kernel - 1) / 2 - padding) * at.step,
+        )
+        found.append(at)
+    return found
 
 
 def saved_activations(run: Callable[[], object], model: nn.Module) -> int:

@@ -14,8 +14,13 @@ from saccade_lib import cost
 from saccade_lib import train as training
 from saccade_lib.data import door
 from saccade_lib.models import (
+    bagnet,
     baselines,
+    efficientnet,
+    imagenet_dram,
     recurrent_attention,
+    saccader,
+    tnet,
     variational_saccading,
     wsram,
 )
@@ -30,6 +35,11 @@ MODELS = {
     baselines.ProxyConfig: baselines.ProxyOnly,
     recurrent_attention.Config: recurrent_attention.RecurrentAttention,
     wsram.Config: wsram.Wsram,
+    tnet.Config: tnet.TNet,
+    bagnet.Config: bagnet.BagNet77,
+    efficientnet.Config: efficientnet.EfficientNetB0,
+    saccader.Config: saccader.Saccader,
+    imagenet_dram.Config: imagenet_dram.ImagenetDram,
 }
 
 

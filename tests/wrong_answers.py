@@ -277,4 +277,32 @@ WRONG = {
         ("eta.softmax(dim=1) - joint", "eta.softmax(dim=1) + joint"),
         ("prior * likelihood", "likelihood"),
     ],
+    "log-order": [
+        ("left[place] = -math.inf", "pass"),  # with replacement
+        ("left[place] - left.logsumexp(dim=0)", "left.log_softmax(dim=0)[places[0]]"),
+        ("scores.clone()", "scores"),  # spoils what it was given
+        ("left[place] - left", "scores[place] - scores"),
+    ],
+    "most-mass": [
+        ("K / (m * (K - m))", "K / (K - m)"),
+        ("/ tau", "* tau"),
+        ("return m / (m", "return 1 / (m"),
+        ("math.exp(-apart)", "math.exp(apart)"),  # the least
+    ],
+    "temperature-for": [
+        ("math.sqrt(K / (K - 1))", "1"),
+        ("p * (K - 1) / (1 - p)", "p * K / (1 - p)"),
+        ("/ math.log", "* math.log"),
+    ],
+    "place-weights": [
+        (" / R_each.shape[1]", ""),
+        ("(R[:, None] - b)", "R[:, None]"),
+        ("(R_each - b)", "R_each"),
+        ("R[:, None] - b", "R - b"),
+        ("(1 - lambda_r)", "lambda_r"),
+    ],
+    "least-baseline": [
+        ("(1 - lambda_r) / k", "(1 - lambda_r)"),
+        ("return lambda_r / (", "return (1 - lambda_r) / ("),
+    ],
 }

@@ -377,7 +377,7 @@ class TNet(nn.Module):
         drawn = first(keys, k)  # (B, N, k), in the order drawn
         log_prob = level.log_p.gather(-1, drawn)
         if cfg.log_prob == "ordered":
-            log_prob = log_prob - log_left(log_prob)
+            log_prob = estimators.ordered_log_probs(level.log_p, drawn)
         level.chosen, order = drawn.sort(dim=-1)
         level.log_prob = log_prob.gather(-1, order)
 
@@ -526,17 +526,6 @@ def first(keys: Tensor, k: int) -> Tensor:
     Of equal ones the lower number comes first, which `torch.topk` does not promise.
     """
     return keys.argsort(dim=-1, descending=True, stable=True)[..., :k]
-
-
-def log_left(log_p: Tensor) -> Tensor:
-    """log of what is left before each draw, ``(..., k)``: eq. 9's denominators.
-
-    Args:
-        log_p: of the cells in the order drawn, ``(..., k)``.
-    """
-    p = log_p.exp()
-    gone = (p.cumsum(dim=-1) - p).clamp(max=1 - 1e-6)
-    return torch.log1p(-gone)
 
 
 def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -38,6 +38,7 @@ NAMED = [
     "notebooks/20-learning-without-a-gradient.html",
     "notebooks/21-ram-and-dram.html",
     "notebooks/22-wsram.html",
+    "notebooks/30-traversal-learning-rule.html",
 ]
 
 

@@ -332,7 +332,7 @@ WRONG = {
     ],
     "least-and-most": [
         ("patch + (n - 1) * stride", "n * patch"),
-        ("combinations(cells, k)", "combinations(cells[:n], k)"),  # one row alone
+        ("(i * stride, j * stride)", "(i * stride, 0)"),  # one row, many times
         ("min(shares), max(shares)", "max(shares), min(shares)"),
     ],
 }

@@ -32,7 +32,12 @@ import plain_ram  # noqa: E402
 from saccade_lib import glimpse, pyramid, session  # noqa: E402
 from saccade_lib.data import digits, door  # noqa: E402
 from saccade_lib.data.digits import Canvases  # noqa: E402
-from saccade_lib.models import baselines, recurrent_attention  # noqa: E402
+from saccade_lib.models import (  # noqa: E402
+    bagnet,
+    baselines,
+    recurrent_attention,
+    tnet,
+)
 from saccade_lib.runs import find  # noqa: E402
 from saccade_lib.runs.experiment import build  # noqa: E402
 
@@ -208,6 +213,25 @@ def recurrent(pack: door.Pack) -> list[dict]:
     )
 
 
+def traversal() -> list[dict]:
+    """TNet with five locations at a quarter of its width, beside BagNet-77, on 224^2.
+
+    A traversal takes 0.59 of the baseline's multiplications, whatever the width.
+    """
+    torch.manual_seed(0)
+    images = torch.rand(16, 3, 224, 224)
+    net = tnet.TNet(tnet.Config(10, width=1 / 4)).eval()
+    whole = bagnet.BagNet77(bagnet.Config(10, width=1 / 4)).eval()
+    for model in (net, whole):
+        model.to(memory_format=torch.channels_last)
+    walk = partial(net.predict, images, locations=(5,))
+    return measure(
+        Side("a level in one batch", walk, 16),
+        Side("cell by cell", partial(walk, one_by_one=True), 16),
+        Side("BagNet-77, whole image", partial(whole.predict, images), 16),
+    )
+
+
 def step(model: torch.nn.Module, optimiser, batch: dict) -> None:
     optimiser.zero_grad(set_to_none=True)
     model.loss(batch | {"progress": 0.0}).total.backward()
@@ -228,6 +252,7 @@ def main() -> int:
         "crops of 4096x4096 from disk": on_disk,
         "one training step at 100x100": partial(training, pack),
         "RAM on 28x28, with its data": partial(recurrent, pack),
+        "TNet, 5 locations on 224x224": traversal,
     }
     found = {}
     for name, part in parts.items():

@@ -305,6 +305,39 @@ WRONG = {
         ("(1 - lambda_r) / k", "(1 - lambda_r)"),
         ("return lambda_r / (", "return (1 - lambda_r) / ("),
     ],
+    "cells-of-a-grid": [
+        ("math.ceil((side - patch) / (n - 1))", "(side - patch) // (n - 1)"),
+        ("-math.ceil(lacking / 2)", "-math.floor(lacking / 2)"),
+        ("-math.ceil(lacking / 2)", "0"),
+        ("(n - 1) * stride - side", "n * stride - side"),
+    ],
+    "different-squares": [
+        ("x + below", "below"),
+        ("len(line) ** 2", "n ** (2 * (levels - 1))"),  # as if all were different
+        ("side, first", "_, first"),
+        ("range(levels - 1)", "range(levels)"),
+    ],
+    "cost-of": [
+        ("total += nodes * scoring", "total += scoring"),
+        ("nodes *= k", "nodes = k"),
+        ("node + once", "node"),
+        ("nodes * node", "k * node"),
+    ],
+    "most-locations": [
+        ("min(cells, left // node)", "left // node"),
+        ("None if left < 0 else ", ""),
+        ("left // node", "left // (node + scoring)"),
+    ],
+    "pixels-seen": [
+        ("reversed(layers)", "layers"),
+        ("last * stride - padding + kernel - 1", "last * stride + kernel - 1"),
+        ("first, last + 1", "first, last"),
+    ],
+    "nearest-place": [
+        ("/ 2 - middle", "- middle"),
+        ("range(count)", "range(0, count, 2)"),
+        ("off.index(min(off))", "count - 1 - off[::-1].index(min(off))"),
+    ],
     "aspects": [
         ("a * r, r / a", "r / a, a * r"),  # exchanged
         ("a * r, r / a", "a, 1 / a"),  # of a square picture

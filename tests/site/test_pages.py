@@ -39,6 +39,7 @@ NAMED = [
     "notebooks/21-ram-and-dram.html",
     "notebooks/22-wsram.html",
     "notebooks/30-traversal-learning-rule.html",
+    "notebooks/31-architecture-and-cost.html",
     "notebooks/32-photographs.html",
 ]
 

@@ -97,6 +97,24 @@ def test_the_covered_share_is_a_count_of_pixels():
     assert torch.allclose(one, torch.tensor(45**2 / 133**2))
 
 
+def test_true_cells_are_shown_at_the_start_of_training_alone():
+    shown = replace(TINY, model=replace(TINY.model, shown=0.5))
+    model = build(shown, 1)
+    batch = TINY.canvases(embedded(), "train", 0).batch(torch.arange(20))
+    hits = {}
+    for progress in (0.0, 0.49, 0.5, 0.9):
+        terms = model.train().loss(batch | {"progress": progress}).terms
+        assert set(terms) == {"class", "each", "places", "places_each"}
+        hits[progress] = bool(terms["places_each"] != 0)
+    assert list(hits.values()) == [False, False, True, True]
+    seen = model.traverse(batch["image"], (1,), batch=batch | {"progress": 0.0})
+    assert ((seen.location - batch["centre"]).abs().amax(2) <= seen.scale).all()
+    model.eval()  # nobody shows anything when it is tested
+    told = model.predict(batch["image"], batch=batch | {"progress": 0.0})
+    alone = model.predict(batch["image"])
+    assert torch.equal(told.location, alone.location)
+
+
 def test_random_places_are_the_same_in_each_evaluation():
     model, stream = untrained("random"), TINY.canvases(embedded(), "test", 0)
     before = torch.get_rng_state()

@@ -69,6 +69,8 @@ class Config:
         places: ``"learned"``; or a control with the same classifier: ``"random"``
             cells, those nearest the ``"centre"``, or an ``"oracle"``: those nearest
             the batch's true centres.
+        shown: share of training, at its start, in which the cells are the oracle's
+            (ours): a reward says nothing while hardly any answer is right.
     """
 
     classes: int
@@ -96,6 +98,7 @@ class Config:
     detach: bool = True
     antialias: bool = False
     places: str = "learned"
+    shown: float = 0.0
 
     def __post_init__(self):
         _one_of("backbone", self.backbone, tuple(BACKBONES))
@@ -362,7 +365,7 @@ class TNet(nn.Module):
     def _choose(self, level, maps, seen, k, size, sample, batch) -> None:
         """Rank the cells of each node and choose k; the level takes notes."""
         cfg = self.config
-        if cfg.places != "learned":
+        if cfg.places != "learned" or self._is_shown(batch):
             level.log_p = self._control(level, size, batch)
             level.chosen = first(level.log_p, k).sort(dim=-1).values
             return
@@ -380,6 +383,10 @@ class TNet(nn.Module):
             log_prob = estimators.ordered_log_probs(level.log_p, drawn)
         level.chosen, order = drawn.sort(dim=-1)
         level.log_prob = log_prob.gather(-1, order)
+
+    def _is_shown(self, batch: dict | None) -> bool:
+        """Whether this batch's step is in the part of training with true cells."""
+        return self.training and (batch or {}).get("progress", 1.0) < self.config.shown
 
     def _control(self, level: Level, size: int, batch: dict | None) -> Tensor:
         """What ranks the cells of a control, ``(B, N, K)``: higher is better."""
@@ -453,6 +460,8 @@ class TNet(nn.Module):
                 reward, reward_each = of_label, of_each
             found = reward.detach(), reward_each[:, 1:].detach().to(reward.dtype)
             terms |= self._of_places(seen.log_prob, *found)
+        elif cfg.shown:  # terms of one name in every step
+            terms |= dict.fromkeys(("places", "places_each"), log_p.new_zeros(()))
         return Loss(terms, metrics)
 
     def _log_p(self, vectors: Tensor) -> Tensor:

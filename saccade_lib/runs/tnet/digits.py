@@ -7,7 +7,10 @@ So the network is the paper's in small: base over image, cell over image and the
 row and column are in the same proportion (`tnet.mini`).
 
 Beside the learned places stand random ones, the centre and the true place; eq. 1 in the
-place of eq. 2; and the feature extraction on the whole canvas, as in Table 1.
+place of eq. 2; and the feature extraction on the whole canvas, as in Table 1. The
+paper's practice alone hardly starts on so few canvases, since a reward says nothing
+before the classifier knows digits: in `shown` the true cells are read in the first 40 %
+of training, and the location module has the rest to learn them.
 """
 
 from dataclasses import replace
@@ -20,11 +23,11 @@ GAIN = 1.4  # with Xavier's 1 nothing was learned in 500 steps
 MODEL = tnet.mini(10, channels=1, base=45, gain=GAIN)
 WHOLE = bagnet.Config(10, channels=1, width=1 / 8, blocks="small", gain=GAIN)
 STEPS = Schedule(
-    steps=3_000,
+    steps=1_500,
     batch=64,
     rate=3e-3,
     decay=0.5,
-    validate_every=500,
+    validate_every=150,
     precision="bfloat16",
 )
 QUICK = replace(STEPS, steps=24, batch=32, validate_every=12)
@@ -34,7 +37,7 @@ RUN = OnDigitCells(
     schedule=STEPS,
     side=132,
     clutter=4,
-    validation=500,
+    validation=400,
     test=2_000,
 )
 
@@ -43,6 +46,7 @@ def rows() -> dict[str, dict[str, OnDigitCells]]:
     """One row a model; all see the same canvases for the same number of steps."""
     models = {
         "tnet": MODEL,
+        "shown": replace(MODEL, shown=0.4),
         "random": replace(MODEL, places="random"),
         "centre": replace(MODEL, places="centre"),
         "oracle": replace(MODEL, places="oracle"),

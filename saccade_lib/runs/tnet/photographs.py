@@ -5,10 +5,11 @@ reader's own (`$SACCADE_IMAGENET`); four processes share a batch of 64:
 
     torchrun --nproc-per-node 4 -m saccade_lib.runs make tnet tnet-imagenet--paper--0
 
-At `standard` a small network sees 25 classes of Caltech-101 on images of 132 pixels, a
-picture 80 wide at a place drawn evenly: as they come, objects stand in the middle, and a
-policy that always looks there would do. Base, cells and the added row are in the paper's
-proportion, as those of `digits` are; at 224 pixels a row would cost four times as much.
+At `standard` a small network sees 25 classes of Caltech-101 on images of 132 pixels.
+Each picture is 80 wide and lies anywhere: as they come, objects stand in the middle,
+and a policy that always looks there would do. Base, cells and the added row are in the
+paper's proportion, as those of `digits` are; at 224 pixels a row would cost four times
+as much.
 """
 
 from dataclasses import replace

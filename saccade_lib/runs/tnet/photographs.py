@@ -83,7 +83,7 @@ def rows() -> dict[str, dict[str, OnPictures]]:
     found = {}
     for name, model in models.items():
         run = replace(SMALL, model=model)
-        quick = replace(run, schedule=QUICK, seeds=(0,), validation=50, test=50)
+        quick = replace(run, schedule=QUICK, seeds=(0,))
         profiles = {"quick": quick, "standard": run}
         if name in large:
             profiles["paper"] = replace(IMAGENET, model=large[name])

@@ -98,7 +98,7 @@ def test_speed_is_measured_line_by_line():
 
 
 def test_the_recorded_speed_up_is_most_of_the_ratio():
-    """Of the counts alone: times belong into records, never into a test."""
+    """Read off the records: no clock runs here."""
     for run in collect():
         if run["row"] == "speed-imagenet" and run["profile"] == "standard":
             for k in (0, 1, 2, 3, 5):

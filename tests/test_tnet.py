@@ -10,6 +10,15 @@ from torch.nn import functional as F
 from saccade_lib import cost, glimpse, pyramid
 from saccade_lib.models import bagnet, tnet, tnet_parts
 
+pytestmark = pytest.mark.filterwarnings("ignore:TF32 acceleration")  # of the switch
+
+
+@pytest.fixture(autouse=True)
+def without_compiling():
+    """Tiny maps of many shapes: oneDNN would compile a kernel for each."""
+    with torch.backends.mkldnn.flags(enabled=False):
+        yield
+
 
 def tiny(**more) -> tnet.Config:
     """Seconds on one core: base 45, two by two or five by five cells of 132 pixels."""
@@ -22,7 +31,7 @@ def built(seed=0, **more) -> tnet.TNet:
     return tnet.TNet(tiny(**more)).eval()
 
 
-def images(count=2, side=132, channels=1, seed=0):
+def images(count=3, side=132, channels=1, seed=0):
     draw = torch.Generator().manual_seed(seed)
     return torch.rand(count, channels, side, side, generator=draw)
 
@@ -165,9 +174,9 @@ def test_squares_shrink_as_torch_does():
 
 def test_squares_refuse_what_is_no_whole_pixel():
     with pytest.raises(ValueError, match="whole numbers"):
-        glimpse.squares(images(), torch.zeros(2, 1, 2), 8)
+        glimpse.squares(images(2), torch.zeros(2, 1, 2), 8)
     with pytest.raises(ValueError, match="at least 1"):
-        glimpse.squares(images(), torch.zeros(2, 1, 2, dtype=torch.long), 0)
+        glimpse.squares(images(2), torch.zeros(2, 1, 2, dtype=torch.long), 0)
 
 
 # ---- Positions
@@ -284,14 +293,14 @@ def test_traversal_equals_a_plain_recursion(more, side, locations):
 
 
 def test_one_by_one_is_the_same():
-    model, x = built(locations=(4,)), images(3)
+    model, x = built(locations=(4,)), images()
     together, apart = (model.predict(x, one_by_one=one) for one in (False, True))
     torch.testing.assert_close(together.probabilities, apart.probabilities)
     assert torch.equal(together.location, apart.location)
 
 
 def test_any_prefix_of_the_levels_predicts():
-    model, x = built(grid=2, cell=0.5, locations=(2, 2)), images(2, 180)
+    model, x = built(grid=2, cell=0.5, locations=(2, 2)), images(3, 180)
     shapes = [
         model.predict(x, locations=k).location.shape[1]
         for k in ((), (0,), (2,), (2, 0), (2, 2), (0, 2))
@@ -302,7 +311,7 @@ def test_any_prefix_of_the_levels_predicts():
 
 
 def test_the_mean_forgets_the_order():
-    model, x = built(), images(2)
+    model, x = built(), images()
     with torch.no_grad():
         vectors = model.traverse(x).vectors
     turned = vectors[:, torch.randperm(vectors.shape[1])]
@@ -310,7 +319,7 @@ def test_the_mean_forgets_the_order():
 
 
 def test_crops_are_what_the_places_say():
-    model, x = built(), images(2)
+    model, x = built(), images()
     seen = model.predict(x)
     again = glimpse.crop(x, seen.location, seen.scale, 45, outside="zeros")
     inside = seen.location.abs().amax(dim=2) + seen.scale <= 1
@@ -355,7 +364,7 @@ def test_a_wrong_configuration(more):
 # ---- The objective
 
 
-def batch(count=6, side=132, seed=0):
+def batch(count=3, side=132, seed=0):
     label = torch.arange(count) % 4
     return {"image": images(count, side, seed=seed), "label": label}
 
@@ -380,8 +389,9 @@ def test_without_detaching_it_does_not():
     assert slope.abs().sum() > 0
 
 
-@pytest.mark.parametrize("log_prob", ["sum", "ordered"])
-@pytest.mark.parametrize("regularised", [1, 2, 3])
+@pytest.mark.parametrize(
+    "log_prob, regularised", [("sum", 2), ("ordered", 1), ("ordered", 3)]
+)
 def test_loss_is_eq_2(log_prob, regularised):
     """Against the equation written out for each image."""
     more = {"log_prob": log_prob, "regularised": regularised, "lambda_c": 0.2}
@@ -398,12 +408,12 @@ def test_loss_is_eq_2(log_prob, regularised):
             each = model.classify(f[:m]).log_softmax(dim=1)
             right = float(whole.argmax() == y) - 0.5
             rights = (each[1:].argmax(dim=1) == y).float() - 0.5
-            wanted["class"] -= 0.2 * whole[y] / 6
-            wanted["each"] -= 0.8 * each[:, y].mean() / 6
-            wanted["places"] -= 0.1 * 0.3 * right * log_l.sum() / 6
+            wanted["class"] -= 0.2 * whole[y] / 3
+            wanted["each"] -= 0.8 * each[:, y].mean() / 3
+            wanted["places"] -= 0.1 * 0.3 * right * log_l.sum() / 3
             if m > 1:
                 single = (rights * log_l[: m - 1]).mean()
-                wanted["places_each"] -= 0.1 * 0.7 * single / 6
+                wanted["places_each"] -= 0.1 * 0.7 * single / 3
     for name, value in terms.items():
         assert float(value) == pytest.approx(float(wanted[name]), rel=1e-4, abs=1e-6)
 
@@ -442,7 +452,7 @@ def test_likelihood_is_a_reward_too():
 @pytest.mark.parametrize("places", ["random", "centre", "oracle"])
 def test_controls_train_the_same_classifier(places):
     model = built(places=places).train()
-    data = batch() | {"centre": torch.zeros(6, 1, 2)}
+    data = batch() | {"centre": torch.zeros(3, 1, 2)}
     loss = model.loss(data)
     assert set(loss.terms) == {"class", "each"}
     loss.total.backward()
@@ -450,28 +460,28 @@ def test_controls_train_the_same_classifier(places):
 
 
 def test_controls_look_where_they_should():
-    x = images(2)
+    x = images()
     seen = built(places="centre", locations=(1,)).predict(x)
     assert seen.location.abs().max() < 0.02
-    corners = torch.tensor([[-0.9, -0.9], [0.9, 0.9]]).expand(2, 2, 2)
+    corners = torch.tensor([[-0.9, -0.9], [0.9, 0.9]]).expand(3, 2, 2)
     oracle = built(places="oracle", locations=(2,))
     seen = oracle.predict(x, batch={"centre": corners})
     assert torch.equal(seen.location.sign(), corners.sign())
     with pytest.raises(ValueError, match="'centre'"):
         oracle.predict(x)
     torch.manual_seed(0)
-    cells = built(places="random", locations=(3,)).traverse(images(200)).levels[0]
+    cells = built(places="random", locations=(3,)).traverse(images(60)).levels[0]
     assert len(cells.chosen.unique()) == 25
 
 
-def test_it_learns_four_shades_of_grey():
+def test_it_learns_three_shades_of_grey():
     torch.manual_seed(0)
     model = built(dropout=0.0).train()
-    step = torch.optim.Adam(model.parameters(), 3e-3)
-    label = torch.arange(4)
-    x = (label / 4)[:, None, None, None].expand(4, 1, 132, 132).clone()
+    step = torch.optim.Adam(model.parameters(), 1e-2)
+    label = torch.arange(3)
+    x = (label / 4)[:, None, None, None].expand(3, 1, 132, 132).clone()
     totals = []
-    for _ in range(12):
+    for _ in range(6):
         loss = model.loss({"image": x, "label": label})
         totals.append(loss.total.item())
         step.zero_grad()

@@ -7,6 +7,16 @@ from saccade_lib import cost
 from saccade_lib._compat import torchvision
 from saccade_lib.models import bagnet, efficientnet, tnet
 
+pytestmark = pytest.mark.filterwarnings("ignore:TF32 acceleration")  # of the switch
+
+
+@pytest.fixture(autouse=True)
+def without_compiling():
+    """Tiny maps of many shapes: oneDNN would compile a kernel for each."""
+    with torch.backends.mkldnn.flags(enabled=False):
+        yield
+
+
 # Table 4: output side and receptive field of each layer, for an image of 77 pixels.
 TABLE_4 = [(75, 3), (38, 5), (38, 9), (38, 9), (19, 13), *[(19, 21)] * 3]
 TABLE_4 += [(9, 29), *[(9, 45)] * 5, (7, 61), (7, 77), (7, 77)]

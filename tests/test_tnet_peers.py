@@ -6,6 +6,15 @@ import torch
 from saccade_lib import cost, glimpse
 from saccade_lib.models import imagenet_dram, saccader
 
+pytestmark = pytest.mark.filterwarnings("ignore:TF32 acceleration")  # of the switch
+
+
+@pytest.fixture(autouse=True)
+def without_compiling():
+    """Tiny maps of many shapes: oneDNN would compile a kernel for each."""
+    with torch.backends.mkldnn.flags(enabled=False):
+        yield
+
 
 def on_meta(make):
     with torch.device("meta"):

@@ -162,6 +162,8 @@ def memories(config: Speeds, nets: dict, images: dict, device: torch.device) -> 
                 nets[line.model].predict(images[line.side], **line.how())
 
             peak = cost.peak_device_memory(call, device)
+            # Images of other sides wait on the device too.
+            peak -= sum(v.nbytes for side, v in images.items() if side != line.side)
             found[f"memory_{line.name}"] = peak / 1e9, "GB"
             for net in others:
                 net.to(device)

@@ -69,6 +69,7 @@ def rows() -> dict[str, dict[str, OnPictures]]:
     whole = bagnet.Config(25, width=1 / 8, blocks="small", gain=MODEL.gain)
     models = {
         "tnet": MODEL,
+        "shown": replace(MODEL, shown=0.4),
         "random": replace(MODEL, places="random"),
         "centre": replace(MODEL, places="centre"),
         "oracle": replace(MODEL, places="oracle"),

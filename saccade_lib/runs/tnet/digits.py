@@ -8,9 +8,9 @@ row and column are in the same proportion (`tnet.mini`).
 
 Beside the learned places stand random ones, the centre and the true place; eq. 1 in the
 place of eq. 2; and the feature extraction on the whole canvas, as in Table 1. The
-paper's practice alone starts late on so few canvases, since a reward says nothing before
-the classifier knows digits: in `shown` the true cells are read in the first 40 % of
-training, and the location module has the rest to learn them; `longer` has twice the
+paper's practice alone starts late on so few canvases, since a reward says nothing
+before the classifier knows digits: in `shown` the true cells are read in the first 40 %
+of training, and the location module has the rest to learn them; `longer` has twice the
 steps and no such help.
 """
 

@@ -359,4 +359,34 @@ WRONG = {
         ("rest * (1 - rest / missing)", "N * p * (1 - p)"),
         ("(1 - rest / missing)", "(1 - rest)"),
     ],
+    "aspects": [
+        ("a * r, r / a", "r / a, a * r"),  # exchanged
+        ("a * r, r / a", "a, 1 / a"),  # of a square picture
+        ("r / a", "r / a**0.5"),
+    ],
+    "share-that-fits": [
+        ("(a * q <= r) & (a * r <= q)", "(q <= r) & (r <= q)"),
+        ("(a * q <= r) & (a * r <= q)", "a * q <= r"),  # the height forgotten
+        ("torch.exp(u * math.log(2))", "1 + u / 2"),  # even in the aspect itself
+        ("/ n)", ")"),
+        ("torch.rand(n, generator=generator) - 1", "torch.rand(n) - 1"),
+    ],
+    "cells-with": [
+        ("columns * rows", "columns + rows"),
+        ("o <= y <= o + patch", "o <= x <= o + patch"),
+        ("o <= x <= o + patch", "o < x < o + patch"),
+    ],
+    "chance-to-see": [
+        ("math.comb(cells - m, k) / math.comb(cells, k)", "(1 - m / cells) ** k"),
+        ("1 - math.comb(cells - m, k) /", "math.comb(cells - m, k) /"),
+    ],
+    "coverage": [
+        ("seen[y : y + patch, x : x + patch] = True", "seen[y, x : x + patch] = True"),
+        ("seen.double().mean().item()", "len(corners) * patch**2 / side**2"),
+    ],
+    "least-and-most": [
+        ("patch + (n - 1) * stride", "n * patch"),
+        ("(i * stride, j * stride)", "(i * stride, 0)"),  # one row, many times
+        ("min(shares), max(shares)", "max(shares), min(shares)"),
+    ],
 }

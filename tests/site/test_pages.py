@@ -40,6 +40,7 @@ NAMED = [
     "notebooks/22-wsram.html",
     "notebooks/30-traversal-learning-rule.html",
     "notebooks/31-architecture-and-cost.html",
+    "notebooks/32-photographs.html",
     "notebooks/40-an-experiment-designer.html",
 ]
 

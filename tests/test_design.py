@@ -6,7 +6,7 @@ from itertools import product
 import pytest
 import torch
 
-from saccade_lib import design, toy_designs
+from saccade_lib import design, estimators, toy_designs
 
 DOUBLE = torch.float64
 
@@ -138,3 +138,85 @@ def test_observed_input_is_blind_and_without_order(generator):
     assert seen.sum(dim=(1, 2, 3)).tolist() == [3, 1, 3, 3]
     nothing = design.observe(images, views, places[:, :0])
     assert not nothing.any()
+
+
+# ---- The chain from a database and a network to a sequence
+
+
+def test_a_database_comes_closer_with_the_square_root_of_its_size(query, generator):
+    """Mean total variation of 20 databases; known from another program, +- 4 errors."""
+    bed, (images, asked, seen) = toy_designs.gamma_bed(), query
+    exact = bed.given([(0, 1), (3, 0)]).images()
+    distance = design.squared_distance(images, asked, seen)
+    for M, known in {50: 0.380, 500: 0.119, 5000: 0.0389, 50_000: 0.0116}.items():
+        found = []
+        for _ in range(20):
+            drawn = bed.images().multinomial(M, replacement=True, generator=generator)
+            own = torch.zeros(1, M, dtype=torch.bool)
+            p = design.retrieval_weights(distance[:, drawn], 0.03, own)[0]
+            on_images = torch.zeros(64, dtype=DOUBLE).index_add(0, drawn, p)
+            found.append((on_images - exact).abs().sum() / 2)
+        found = torch.stack(found)
+        assert abs(float(found.mean()) - known) < 6 * float(found.std()) / 20**0.5
+
+
+def test_two_stages_have_a_bias_of_one_over_n():
+    """All draws of up to five images out of six."""
+    generator = torch.Generator().manual_seed(1)
+    p, q, h = torch.rand(3, 6, generator=generator, dtype=DOUBLE)
+    p, q = p / p.sum(), q / q.sum()
+    w, limit = p / q, -(p**2 / q * (h - p @ h)).sum()
+    off = []
+    for n in (1, 3, 5, 7):
+        case = torch.cartesian_prod(*[torch.arange(6)] * n).view(-1, n)
+        estimate = (w[case] * h[case]).sum(dim=1) / w[case].sum(dim=1)
+        bias = q[case].prod(dim=1) @ estimate - p @ h
+        off.append(abs(float(n * bias - limit)))
+    assert off[0] > off[1] > off[2] > off[3] and off[3] < 0.3 * abs(float(limit))
+
+
+def test_equation_7_gives_the_posterior_and_equation_6_equation_5():
+    """A table of logits, one row an input, by the gradient of the cross-entropy."""
+    bed, images = toy_designs.gamma_bed(), toy_designs.binary_images()
+    views = torch.eye(6).view(6, 2, 3).bool()
+    shown, target = [], []
+    for places in product(range(6), repeat=2):
+        at = torch.tensor(places).expand(64, 2)
+        shown.append(design.observe(images, views, at).flatten(1))
+        target.append(bed.joint.T / 36)
+    states, index = torch.cat(shown).unique(dim=0, return_inverse=True)
+    mass = torch.zeros(len(states), 3, dtype=DOUBLE)
+    mass = mass.index_add(0, index, torch.cat(target))
+    logits = torch.zeros(len(states), 3, dtype=DOUBLE, requires_grad=True)
+    row = mass.sum(dim=1, keepdim=True)
+    for _ in range(200):  # each row's gradient in its own units
+        loss = -(mass * logits.log_softmax(dim=1)).sum()
+        (slope,) = torch.autograd.grad(loss, logits)
+        logits = (logits - 3 * slope / row).detach().requires_grad_()
+    g = logits.detach().softmax(dim=1)[index].view(6, 6, 64, 3)
+    for first, patch in product(range(6), (0, 1)):
+        now = bed.given([(first, patch)])
+        exact, weights = now.posteriors(), now.images()
+        kl = torch.xlogy(exact, exact) - torch.xlogy(exact, g[first])
+        kl = kl.sum(dim=2) @ weights  # (6,)
+        assert kl.max() < 1e-6
+        found = design.expected_posterior_entropy(weights[None], g[first][None])
+        assert (found[0] - now.epe_over_images()).abs().max() < 1e-3
+
+
+def test_equation_8_for_one_glimpse_of_four_places(generator):
+    """Gradients by hand, by autograd, and of the bound by enumeration."""
+    options = {"generator": generator, "dtype": DOUBLE, "requires_grad": True}
+    a, c = torch.randn(4, **options), torch.randn(4, 3, **options)
+    log_pi, log_q = a.log_softmax(dim=0), c.log_softmax(dim=1)[:, 1]
+    pi, eye = log_pi.exp().detach(), torch.eye(4, dtype=DOUBLE)
+    of_a, _ = torch.autograd.grad(log_pi[2] + log_q[2], (a, c), retain_graph=True)
+    assert torch.allclose(of_a, eye[2] - pi)
+    bound = (log_pi.exp() * log_q).sum()
+    assert bound <= (log_pi + log_q).logsumexp(dim=0)
+    (of_a,) = torch.autograd.grad(bound, a)
+    for place, chance in enumerate(pi):
+        log_prob = a.log_softmax(dim=0)[None, [place]]
+        surrogate = estimators.score(log_prob, log_q[None, [place]])
+        of_a = of_a + chance * torch.autograd.grad(surrogate, a)[0]
+    assert of_a.abs().max() < 1e-14  # a surrogate's gradient is minus the estimator

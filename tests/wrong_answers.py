@@ -306,7 +306,7 @@ WRONG = {
         ("return lambda_r / (", "return (1 - lambda_r) / ("),
     ],
     "expect": [
-        ("torch.xlogy(beliefs, beliefs)", "beliefs * beliefs.log()"),  # nan at 0
+        ("torch.xlogy(beliefs, beliefs)", "(beliefs * beliefs.log())"),  # nan at 0
         ("(each * weights).sum(dim=1)", "each.mean(dim=1)"),
         ("(each * weights).sum(dim=1)", "(each * weights).amin(dim=1)"),
         ("-torch.xlogy", "torch.xlogy"),

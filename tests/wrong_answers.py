@@ -339,7 +339,7 @@ WRONG = {
         ("off.index(min(off))", "count - 1 - off[::-1].index(min(off))"),
     ],
     "expect": [
-        ("torch.xlogy(beliefs, beliefs)", "beliefs * beliefs.log()"),  # nan at 0
+        ("torch.xlogy(beliefs, beliefs)", "(beliefs * beliefs.log())"),  # nan at 0
         ("(each * weights).sum(dim=1)", "each.mean(dim=1)"),
         ("(each * weights).sum(dim=1)", "(each * weights).amin(dim=1)"),
         ("-torch.xlogy", "torch.xlogy"),

@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import nn
@@ -13,9 +13,17 @@ from saccade_lib.train import synchronise
 MIB = 2**20
 
 
-def parameters(model: nn.Module) -> int:
-    """Number of trainable numbers."""
-    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+def parameters(model: nn.Module, statistics: bool = False) -> int:
+    """Number of trainable numbers.
+
+    Args:
+        statistics: count the moving means and variances of batch normalisation too, as
+            TensorFlow reports them.
+    """
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    moving = sum(m.running_mean.numel() + m.running_var.numel() for m in norms)
+    return trained + moving * statistics
 
 
 def multiplications(run: Callable[[], object]) -> int:
@@ -28,6 +36,52 @@ def multiplications(run: Callable[[], object]) -> int:
     with FlopCounterMode(display=False) as counter:
         run()
     return counter.get_total_flops() // 2
+
+
+def outputs(run: Callable[[], object], model: nn.Module, kind: type[nn.Module]) -> int:
+    """Numbers that the modules of one kind give out during a call.
+
+    A module that multiplies each number by a factor, such as squeeze and excitation,
+    makes so many multiplications that `multiplications` does not count.
+    """
+    seen = []
+
+    def note(module, inputs, output):
+        seen.append(output.numel())
+
+    hooks = [
+        m.register_forward_hook(note) for m in model.modules() if isinstance(m, kind)
+    ]
+    try:
+        run()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return sum(seen)
+
+
+def receptive_fields(
+    layers: Iterable[tuple[int, int, int]], side: int
+) -> list[tuple[int, int, float]]:
+    """What a chain of convolutions makes of an image, layer by layer.
+
+    Args:
+        layers: kernel, stride and padding (at each border) of each.
+        side: of the image, pixels.
+
+    Returns:
+        For each layer: side of its map; side of the square of pixels that one of its
+        numbers depends on; and the middle of the first one's square, in pixels from
+        the border of the image (negative where padding takes it over the border).
+    """
+    seen, step, middle, found = 1, 1, 0.5, []
+    for kernel, stride, padding in layers:
+        side = (side + 2 * padding - kernel) // stride + 1
+        seen += (kernel - 1) * step
+        middle += ((kernel - 1) / 2 - padding) * step
+        step *= stride
+        found.append((side, seen, middle))
+    return found
 
 
 def saved_activations(run: Callable[[], object], model: nn.Module) -> int:

@@ -135,6 +135,60 @@ def crop_local(
         return down @ region @ across.mT  # (B, T, C, L, L)
 
 
+def squares(
+    image: Tensor,
+    corner: Tensor,
+    side: int,
+    size: int | None = None,
+    fill: float = 0.0,
+    antialias: bool = False,
+) -> Tensor:
+    """Cut squares of whole pixels out of each image, and shrink them to one size.
+
+    Nothing is interpolated where ``size`` is ``side``; else the shrinking is bilinear,
+    and not antialiased unless asked for. All squares of a batch are cut in one call.
+
+    Args:
+        image: ``(B, C, H, W)``, floats.
+        corner: ``(B, n, 2)``, whole numbers: pixel column and row of the square's
+            first pixel. It may lie outside.
+        side: pixels a side, of the image.
+        size: L, pixels a side of what is returned; ``side`` by default.
+        fill: value of pixels outside the image.
+
+    Returns:
+        ``(B, n, C, L, L)``, without a gradient.
+
+    Raises:
+        ValueError: wrong rank, batch or kind of number, or a size below 1.
+    """
+    size = side if size is None else size
+    _check_image(image)
+    B, _, H, W = image.shape
+    whole = not (corner.is_floating_point() or corner.is_complex())
+    if corner.dim() != 3 or len(corner) != B or corner.shape[2] != 2 or not whole:
+        raise ValueError(
+            f"corner must be whole numbers (B, n, 2) with B = {B}, got {corner.dtype} "
+            f"of shape {tuple(corner.shape)}"
+        )
+    if min(side, size) < 1:
+        raise ValueError(f"side and size must be at least 1, got {side} and {size}")
+    i = torch.arange(side, device=corner.device)
+    x = corner[..., 0, None] + i  # (B, n, L)
+    y = corner[..., 1, None] + i  # (B, n, L)
+    b = torch.arange(B, device=corner.device)[:, None, None, None]
+    at = y.clamp(0, H - 1)[..., None], x.clamp(0, W - 1)[:, :, None]
+    cut = image.detach().permute(0, 2, 3, 1)[b, *at]  # (B, n, L, L, C)
+    inside = ((y >= 0) & (y < H))[..., None] & ((x >= 0) & (x < W))[:, :, None]
+    cut = torch.where(inside[..., None], cut, fill).permute(0, 1, 4, 2, 3)
+    if size == side:
+        return cut  # (B, n, C, L, L)
+    small = F.interpolate(
+        cut.flatten(0, 1), (size, size), mode="bilinear", antialias=antialias
+    )
+    return small.unflatten(0, (B, -1))  # (B, n, C, L, L)
+
+
 def _part_of(image: Tensor) -> Reader:
     return lambda b, x, y, w, h: image[b, :, y : y + h, x : x + w]
 
@@ -354,8 +408,10 @@ def checked(images: Tensor, channels: int) -> Tensor:
 
 def may_look(tensor: Tensor) -> bool:
     """Whether values may be checked: not while a CUDA graph is being captured, when
-    there are none yet. The steps that warm it up have been checked."""
-    return not (tensor.is_cuda and torch.cuda.is_current_stream_capturing())
+    there are none yet (the steps that warm it up have been checked), and not on the
+    device ``meta``, where costs are counted and nothing is computed."""
+    capturing = tensor.is_cuda and torch.cuda.is_current_stream_capturing()
+    return not (tensor.is_meta or capturing)
 
 
 def precise(v: Tensor) -> Tensor:

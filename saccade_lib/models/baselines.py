@@ -99,8 +99,8 @@ class ResNet18(nn.Module):
         return self.fc(x.mean(dim=(2, 3)))
 
 
-class _Classifier(nn.Module):
-    """What the two baselines share: loss, prediction, and the check of their input."""
+class Classifier(nn.Module):
+    """What these classifiers share: loss, prediction, and the check of their input."""
 
     config: "Config | CropsConfig | ProxyConfig"
 
@@ -123,7 +123,7 @@ class _Classifier(nn.Module):
         return glimpse.checked(images, self.config.channels)
 
 
-class FullImage(_Classifier):
+class FullImage(Classifier):
     """ResNet-18, then the dense layers of the released baseline."""
 
     def __init__(self, config: "Config | CropsConfig"):
@@ -267,7 +267,7 @@ class ProxyConfig:
     features: int = 256
 
 
-class ProxyOnly(_Classifier):
+class ProxyOnly(Classifier):
     """How far p(y | c) goes: the control that shows what the proxy gives away."""
 
     def __init__(self, config: ProxyConfig):

@@ -14,8 +14,10 @@ from saccade_lib import cost
 from saccade_lib import train as training
 from saccade_lib.data import door
 from saccade_lib.models import (
+    bagnet,
     baselines,
     recurrent_attention,
+    tnet,
     variational_saccading,
     wsram,
 )
@@ -30,6 +32,8 @@ MODELS = {
     baselines.ProxyConfig: baselines.ProxyOnly,
     recurrent_attention.Config: recurrent_attention.RecurrentAttention,
     wsram.Config: wsram.Wsram,
+    tnet.Config: tnet.TNet,
+    bagnet.Config: bagnet.BagNet77,
 }
 
 

@@ -3,6 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -60,27 +61,38 @@ def outputs(run: Callable[[], object], model: nn.Module, kind: type[nn.Module]) 
     return sum(seen)
 
 
-def receptive_fields(
-    layers: Iterable[tuple[int, int, int]], side: int
-) -> list[tuple[int, int, float]]:
+class Seen(NamedTuple):
+    """What the places of a map depend on, in pixels of the image.
+
+    Attributes:
+        side: of the map.
+        field: side of the square of pixels that reach one place: its receptive field.
+        step: from the square of one place to that of the next.
+        first: middle of the first place's square, from the border of the image.
+    """
+
+    side: int
+    field: int
+    step: int
+    first: float
+
+
+def receptive_fields(layers: Iterable[tuple[int, int, int]], side: int) -> list[Seen]:
     """What a chain of convolutions makes of an image, layer by layer.
 
     Args:
         layers: kernel, stride and padding (at each border) of each.
         side: of the image, pixels.
-
-    Returns:
-        For each layer: side of its map; side of the square of pixels that one of its
-        numbers depends on; and the middle of the first one's square, in pixels from
-        the border of the image (negative where padding takes it over the border).
     """
-    seen, step, middle, found = 1, 1, 0.5, []
+    at, found = Seen(side, 1, 1, 0.5), []
     for kernel, stride, padding in layers:
-        side = (side + 2 * padding - kernel) // stride + 1
-        seen += (kernel - 1) * step
-        middle += ((kernel - 1) / 2 - padding) * step
-        step *= stride
-        found.append((side, seen, middle))
+        at = Seen(
+            (at.side + 2 * padding - kernel) // stride + 1,
+            at.field + (kernel - 1) * at.step,
+            at.step * stride,
+            at.first + ((kernel - 1) / 2 - padding) * at.step,
+        )
+        found.append(at)
     return found
 
 

@@ -48,6 +48,7 @@ class Schedule:
         rate: AdamW's learning rate: linear warm-up, constant, linear decay to zero.
         warmup: share of the steps spent warming up.
         decay: share of the steps spent decaying, at the end.
+        drop_at: share of the steps after which the rate is a tenth; 1 is never.
         clip: largest norm of the gradient.
         weight_decay: AdamW's.
         validate_every: steps between validations; the last step always validates.
@@ -71,12 +72,14 @@ class Schedule:
     choose_after: float = 0.0
     precision: str = "float32"
     graph: bool = False
+    drop_at: float = 1.0
 
     def factor(self, step: int) -> float:
         """Learning rate at a step over ``rate``."""
         up = (step + 1) / max(1.0, self.warmup * self.steps)
         down = (self.steps - step) / max(1.0, self.decay * self.steps)
-        return min(1.0, up, down)
+        dropped = 0.1 if step >= self.drop_at * self.steps else 1.0
+        return min(1.0, up, down) * dropped
 
 
 @dataclass

@@ -116,6 +116,8 @@ def test_every_row_is_complete():
     for run in runs(("quick", "standard", "paper")):
         if run.seed or isinstance(run.experiment, Measurement):
             continue
+        if getattr(run.experiment, "own", False):  # a reader's own ImageNet
+            continue
         family = type(run.experiment)
         if family not in packs:
             packs[family] = run.experiment.find(quiet=True)

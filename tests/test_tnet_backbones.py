@@ -34,7 +34,7 @@ def shape_of(side):
 )
 def test_sizes_and_receptive_fields(net, side, table):
     found = cost.receptive_fields(on_meta(net).chain(), side)
-    assert [(size, seen) for size, seen, _ in found] == table
+    assert [(v.side, v.field) for v in found] == table
 
 
 def test_sizes_are_those_of_the_maps():
@@ -57,9 +57,9 @@ def test_a_place_of_the_map_sees_45_pixels():
     maps, _ = net(image)
     (slope,) = torch.autograd.grad(maps[0, :, 4, 4].sum(), image)
     rows = slope[0, 0].abs().sum(dim=1).nonzero().flatten()
-    _, seen, first = cost.receptive_fields(net.chain(), 77)[9]
-    assert rows.max() - rows.min() + 1 == seen == 45
-    assert (rows.max() + rows.min() + 1) / 2 == first + 4 * 8  # stride 8 so far
+    at = cost.receptive_fields(net.chain(), 77)[9]
+    assert rows.max() - rows.min() + 1 == at.field == 45
+    assert (rows.max() + rows.min() + 1) / 2 == at.first + 4 * at.step
 
 
 def test_efficientnet_is_torchvisions():

@@ -205,6 +205,12 @@ def test_the_learning_rate_warms_up_stays_and_falls_to_zero():
     )
 
 
+def test_the_learning_rate_drops_once_where_that_is_asked_for():
+    schedule = Schedule(steps=1000, warmup=0, decay=0, drop_at=0.8)
+    factor = [schedule.factor(step) for step in range(1000)]
+    assert factor == [1.0] * 800 + [0.1] * 200
+
+
 def test_the_schedule_and_the_clip_reach_the_optimiser(monkeypatch):
     rates, norms = [], []
     adam = torch.optim.AdamW.step
@@ -451,6 +457,8 @@ rank, world = train.start_processes()
 model = t.Plain()
 
 def batches(step):
+    if step == int(sys.argv[2]):
+        raise SystemExit(9)
     whole = t.batches(step)
     mine = train.share(torch.arange(8))
     return {name: value[mine] for name, value in whole.items()}
@@ -478,9 +486,10 @@ def test_two_processes_take_the_steps_of_one(tmp_path):
     script = tmp_path / "two.py"
     script.write_text(TWO)
     run = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone")
-    process = elsewhere("", str(script), str(tmp_path), launcher=run)
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
+    for stop in (7, -1):  # killed, and gone on from the one checkpoint
+        process = elsewhere("", str(script), str(tmp_path), str(stop), launcher=run)
+        _, err = process.communicate(timeout=120)
+        assert (process.returncode == 0) == (stop == -1), err
     one, _ = trained(model=Plain())
     for rank in range(2):
         state, _ = train.read_tensors(tmp_path / f"{rank}-of-2")

@@ -16,7 +16,10 @@ from saccade_lib.data import door
 from saccade_lib.models import (
     bagnet,
     baselines,
+    efficientnet,
+    imagenet_dram,
     recurrent_attention,
+    saccader,
     tnet,
     variational_saccading,
     wsram,
@@ -34,6 +37,9 @@ MODELS = {
     wsram.Config: wsram.Wsram,
     tnet.Config: tnet.TNet,
     bagnet.Config: bagnet.BagNet77,
+    efficientnet.Config: efficientnet.EfficientNetB0,
+    saccader.Config: saccader.Saccader,
+    imagenet_dram.Config: imagenet_dram.ImagenetDram,
 }
 
 

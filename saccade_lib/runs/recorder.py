@@ -12,13 +12,14 @@ import torch
 from saccade_lib import cost, glimpse, models, records, session
 from saccade_lib import train as training
 from saccade_lib.runs import experiment as experiment_module
-from saccade_lib.runs import recurrent_attention, variational_saccading
+from saccade_lib.runs import recurrent_attention, tnet, variational_saccading
 from saccade_lib.runs.experiment import Experiment, Outcome, build, train
 from saccade_lib.runs.measurement import Measured, Measurement
 
 ROWS = {
     "variational-saccading": variational_saccading.ROWS,
     "recurrent-attention": recurrent_attention.ROWS,
+    "tnet": tnet.ROWS,
 }
 WEIGHTS_LIMIT = 2_000_000  # bytes of weights that may lie beside a record
 

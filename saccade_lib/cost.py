@@ -2,11 +2,14 @@
 
 import statistics
 import time
+import weakref
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from saccade_lib.train import synchronise
@@ -117,6 +120,46 @@ def saved_activations(run: Callable[[], object], model: nn.Module) -> int:
         result = run()
     del result
     return sum(seen.values())
+
+
+def peak_tensors(run: Callable[[], object]) -> int:
+    """Most bytes that the tensors made during a call occupy at the same time.
+
+    Exact and the same on any device, ``meta`` included, where nothing is computed. Not
+    counted: what was there before, and what kernels allocate for themselves.
+    """
+    with _Alive() as alive:
+        run()
+    return alive.peak
+
+
+class _Alive(TorchDispatchMode):
+    """Bytes of the storages that live, from the outputs of all operations."""
+
+    def __init__(self):
+        super().__init__()
+        self.now = self.peak = 0
+        self.known: set[int] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        given = {id(s) for s in map(_storage, tree_leaves((args, kwargs))) if s}
+        made = func(*args, **(kwargs or {}))
+        for storage in map(_storage, tree_leaves(made)):
+            if storage is None or id(storage) in self.known | given:
+                continue
+            self.known.add(id(storage))
+            self.now += storage.nbytes()
+            self.peak = max(self.peak, self.now)
+            weakref.finalize(storage, self._freed, id(storage), storage.nbytes())
+        return made
+
+    def _freed(self, key: int, count: int) -> None:
+        self.known.discard(key)
+        self.now -= count
+
+
+def _storage(value: object) -> torch.UntypedStorage | None:
+    return value.untyped_storage() if isinstance(value, torch.Tensor) else None
 
 
 def peak_device_memory(run: Callable[[], object], device: torch.device) -> int | None:

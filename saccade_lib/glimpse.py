@@ -9,6 +9,7 @@ Shapes: B images, C channels, H x W pixels, T glimpses, L x L pixels a crop.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -135,8 +136,25 @@ def crop_local(
         return down @ region @ across.mT  # (B, T, C, L, L)
 
 
+@dataclass(frozen=True)
+class Regions:
+    """A batch of images that are read in parts, such as files.
+
+    Attributes:
+        read: gives the parts.
+        shape: (B, C, H, W), as of the tensor that they would be.
+        each: calls the reader's user for each square: `map`, or an executor's.
+    """
+
+    read: Reader
+    shape: tuple[int, int, int, int]
+    each: Callable = map
+
+    device = torch.device("cpu")
+
+
 def squares(
-    image: Tensor,
+    image: Tensor | Regions,
     corner: Tensor,
     side: int,
     size: int | None = None,
@@ -149,7 +167,8 @@ def squares(
     and not antialiased unless asked for. All squares of a batch are cut in one call.
 
     Args:
-        image: ``(B, C, H, W)``, floats.
+        image: ``(B, C, H, W)``, floats; or `Regions`, of which no more than a few rows
+            are held at a time.
         corner: ``(B, n, 2)``, whole numbers: pixel column and row of the square's
             first pixel. It may lie outside.
         side: pixels a side, of the image.
@@ -163,7 +182,8 @@ def squares(
         ValueError: wrong rank, batch or kind of number, or a size below 1.
     """
     size = side if size is None else size
-    _check_image(image)
+    if isinstance(image, Tensor):
+        _check_image(image)
     B, _, H, W = image.shape
     whole = not (corner.is_floating_point() or corner.is_complex())
     if corner.dim() != 3 or len(corner) != B or corner.shape[2] != 2 or not whole:
@@ -173,6 +193,10 @@ def squares(
         )
     if min(side, size) < 1:
         raise ValueError(f"side and size must be at least 1, got {side} and {size}")
+    if isinstance(image, Regions):
+        if antialias and size != side:
+            raise ValueError("images that are read in parts are not antialiased")
+        return _squares_of_regions(image, corner, side, size, fill)
     i = torch.arange(side, device=corner.device)
     x = corner[..., 0, None] + i  # (B, n, L)
     y = corner[..., 1, None] + i  # (B, n, L)
@@ -187,6 +211,61 @@ def squares(
         cut.flatten(0, 1), (size, size), mode="bilinear", antialias=antialias
     )
     return small.unflatten(0, (B, -1))  # (B, n, C, L, L)
+
+
+BAND = 256  # rows of an image that are held at a time
+
+
+def _squares_of_regions(source, corner, side, size, fill) -> Tensor:
+    """`squares`, band by band."""
+    B, n = corner.shape[:2]
+    shape, at = source.shape[1:], corner.flatten(0, 1).tolist()
+
+    def one(k: int) -> Tensor:
+        left, top = at[k]
+        bands = []
+        rows = max(1, BAND * size // side)  # of the result
+        for start in range(0, size, rows):
+            upper, lower, weight = _between(side, size, start, start + rows)
+            first, last = int(upper[0]), int(lower[-1])
+            box = left, top + first, side, last - first + 1
+            band = _filled(source.read, k // n, box, shape, fill)  # (C, h, side)
+            a, b = band[:, upper - first], band[:, lower - first]
+            bands.append(_across(torch.lerp(a, b, weight[:, None]), size))
+        return torch.cat(bands, dim=1)  # (C, L, L)
+
+    return torch.stack(list(source.each(one, range(B * n)))).unflatten(0, (B, n))
+
+
+def _across(rows: Tensor, size: int) -> Tensor:
+    """Rows ``(C, h, w)`` shrunk along their length."""
+    left, right, weight = _between(rows.shape[-1], size, 0, size)
+    return torch.lerp(rows[..., left], rows[..., right], weight)
+
+
+def _between(side: int, size: int, start: int, end: int) -> tuple[Tensor, ...]:
+    """Pixels below and above, and the upper one's weight, of some of ``size`` samples.
+
+    As torch's bilinear interpolation has it: samples lie on a grid of ``side / size``
+    pixels and never before the first pixel.
+    """
+    i = torch.arange(start, min(end, size), dtype=torch.float64)
+    at = ((i + 0.5) * (side / size) - 0.5).clamp(min=0)
+    below = at.floor().long().clamp(max=side - 1)
+    return below, (below + 1).clamp(max=side - 1), (at - below).float()
+
+
+def _filled(read: Reader, b: int, box, shape, fill: float) -> Tensor:
+    """Left, top, width, height of an image; what lies outside is ``fill``."""
+    left, top, width, height = box
+    C, H, W = shape
+    x0, x1 = max(left, 0), min(left + width, W)
+    y0, y1 = max(top, 0), min(top + height, H)
+    found = torch.full((C, height, width), fill)
+    if x0 < x1 and y0 < y1:
+        part = read(b, x0, y0, x1 - x0, y1 - y0)
+        found[:, y0 - top : y1 - top, x0 - left : x1 - left] = part
+    return found
 
 
 def _part_of(image: Tensor) -> Reader:
@@ -387,8 +466,12 @@ def downsample(image: Tensor, side: int) -> Tensor:
     return F.interpolate(image, (side, side), mode="bilinear", antialias=True)
 
 
-def checked(images: Tensor, channels: int) -> Tensor:
+def checked(images: Tensor | Regions, channels: int) -> Tensor | Regions:
     """The images as given, or a ValueError that says what is wrong with them."""
+    if isinstance(images, Regions):
+        if images.shape[1] != channels:
+            raise ValueError(f"expected {channels} channels, got {images.shape[1]}")
+        return images
     if images.dim() != 4 or images.shape[1] != channels:
         raise ValueError(
             f"expected images (B, {channels}, H, W), got {tuple(images.shape)}"

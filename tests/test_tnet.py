@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from saccade_lib import cost, glimpse
+from saccade_lib import cost, glimpse, pyramid
 from saccade_lib.models import bagnet, tnet, tnet_parts
 
 
@@ -486,3 +486,52 @@ def test_it_learns_four_shades_of_grey():
         loss.total.backward()
         step.step()
     assert totals[-1] < 0.8 * totals[0]
+
+
+# ---- From files
+
+
+def files(folder, side=300, count=3):
+    draw = torch.Generator().manual_seed(0)
+    shape = (count, 1, side, side)
+    image = torch.randint(0, 256, shape, generator=draw, dtype=torch.uint8)
+    paths = [folder / f"{i}.tif" for i in range(count)]
+    for path, one in zip(paths, image, strict=True):
+        pyramid.write(path, one, compression="deflate")
+    return paths, image.float() / 255
+
+
+def test_files_are_traversed_like_tensors(tmp_path):
+    paths, image = files(tmp_path)
+    model = built(grid=3, cell=0.4, locations=(2, 2), base=45)
+    index = torch.tensor([2, 0])
+    with pyramid.Pyramids(paths, threads=1) as store:
+        read = model.predict(store.regions(index))
+    seen = model.predict(image[index])
+    assert torch.equal(read.location, seen.location)
+    torch.testing.assert_close(read.crops, seen.crops, rtol=0, atol=1e-5)
+    torch.testing.assert_close(read.probabilities, seen.probabilities)
+
+
+def test_no_read_is_larger_than_a_band():
+    image, areas = images(1, 1000), []
+
+    def read(b, left, top, width, height):
+        areas.append(width * height)
+        return image[b, :, top : top + height, left : left + width]
+
+    whole = glimpse.Regions(read, tuple(image.shape))
+    at = torch.tensor([[[0, 0], [-3, 990]]])
+    small = glimpse.squares(whole, at, 1000, 45, fill=0.5)
+    wanted = glimpse.squares(image, at, 1000, 45, fill=0.5)
+    # torch reckons where it samples in single precision.
+    torch.testing.assert_close(small, wanted, rtol=0, atol=1e-4)
+    assert max(areas) <= (glimpse.BAND + 2) * 1000
+    with pytest.raises(ValueError, match="not antialiased"):
+        glimpse.squares(whole, at, 1000, 45, antialias=True)
+
+
+def test_files_of_other_channels_are_refused():
+    whole = glimpse.Regions(lambda *box: None, (1, 3, 132, 132))
+    with pytest.raises(ValueError, match="expected 1 channels, got 3"):
+        built().predict(whole)

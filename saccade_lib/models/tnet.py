@@ -16,7 +16,7 @@ on all levels but the first.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -269,7 +269,7 @@ class TNet(nn.Module):
 
     def traverse(
         self,
-        images: Tensor,
+        images: Tensor | glimpse.Regions,
         locations: tuple[int, ...] | None = None,
         one_by_one: bool = False,
         sample: bool = False,
@@ -278,7 +278,8 @@ class TNet(nn.Module):
         """Read an image level by level, from the whole to its chosen parts.
 
         Args:
-            images: ``(B, C, S, S)`` in [0, 1].
+            images: ``(B, C, S, S)`` in [0, 1]; or files, of which squares are read
+                (`pyramid.Pyramids.regions`) and the whole never is.
             locations: k of each level but the last, those of the configuration by
                 default. A shorter tuple leaves after an earlier level. With 0 a level's
                 cells are scored and none is read, with () nothing is scored.
@@ -294,10 +295,11 @@ class TNet(nn.Module):
         locations = cfg.locations if locations is None else tuple(locations)
         check_locations(locations, cfg.grid)
         size = side = self._checked_side(images, locations)
-        cells = corner = images.new_zeros(len(images), 1, 2, dtype=torch.long)
+        B = images.shape[0]
+        cells = corner = torch.zeros(B, 1, 2, dtype=torch.long, device=images.device)
         levels = []
         for number in range(len(locations) + 1):
-            crops = self._cut(images, corner, side)  # (B, N, C, L, L)
+            crops = self._cut(images, corner, side).to(self.baseline.device)
             maps, seen = self._read(crops, one_by_one)  # (B, N, M, n, n), (B, N, F)
             where = positions(cells, number, self.position.length).to(seen.dtype)
             vectors = self.position(seen, where)
@@ -311,7 +313,7 @@ class TNet(nn.Module):
             corner, cells, side = self._children(level)
         return Traversal(levels, size)
 
-    def _checked_side(self, images: Tensor, locations: tuple[int, ...]) -> int:
+    def _checked_side(self, images, locations: tuple[int, ...]) -> int:
         H, W = images.shape[-2:]
         if H != W:
             raise ValueError(
@@ -328,7 +330,7 @@ class TNet(nn.Module):
             side = grid_over(side, self.config.grid, self.config.cell).patch
         return W
 
-    def _cut(self, images: Tensor, corner: Tensor, side: int) -> Tensor:
+    def _cut(self, images, corner: Tensor, side: int) -> Tensor:
         """Squares at full resolution, shrunk to the base; outside the image is grey.
 
         The paper adds zeros to images in [-1, 1]: 0.5 in [0, 1].
@@ -478,7 +480,7 @@ class TNet(nn.Module):
     @torch.no_grad()
     def predict(
         self,
-        images: Tensor,
+        images: Tensor | glimpse.Regions,
         sample: bool = False,
         batch: dict | None = None,
         locations: tuple[int, ...] | None = None,
@@ -540,17 +542,18 @@ def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 # ImageNet, and the paper's dropout; classes of ILSVRC 2012.
 IMAGENET = Config(classes=1000, dropout=0.5)
-# Satellite images (fMoW) at 896; ``locations=(2,)`` at 448 is what is trained first.
-FMOW = Config(
+# Satellite images (fMoW) at 448, then, from its weights, at 896.
+FMOW_448 = Config(
     classes=62,
     backbone="efficientnet",
     base=224,
-    locations=(2, 1),
+    locations=(2,),
     grid=3,
     cell=0.5,
     picked=(2, 6, 10),
     dropout=0.5,
-    depth_drop=0.5,
-    lambda_c=0.05,
-    lambda_r=0.05,
+    depth_drop=0.3,
+    lambda_c=0.2,
+    lambda_r=0.2,
 )
+FMOW = replace(FMOW_448, locations=(2, 1), depth_drop=0.5, lambda_c=0.05, lambda_r=0.05)

@@ -102,6 +102,11 @@ class Pyramids:
         index = index.tolist()
         return lambda b, *box: self.read(index[b], *box)
 
+    def regions(self, index: Tensor) -> glimpse.Regions:
+        """A batch to read squares of, at full size: a TNet takes it for images."""
+        C, (H, W) = self.about(0).channels, self.shape
+        return glimpse.Regions(self.reader(index), (len(index), C, H, W), self.map)
+
     def crop(
         self,
         index: Tensor,

@@ -1,0 +1,112 @@
+"""Table 2's accuracies: mosaics of RSSCN7 by everybody, fMoW by who has it.
+
+At `standard` everything is a quarter of the paper's size, and narrower: mosaics of 224
+pixels for images of 896, and a base of 56 for one of 224. The object's tile is 56 wide.
+TNet's cells are as wide as a tile, 4 x 4 of them, so that one of 16 locations is right.
+`tnet-levels` has the paper's grid, 3 x 3 of half the side, on three levels.
+
+At `paper` the recipe is that of section 5.2 and appendix B.3; the data are a reader's
+own (`$SACCADE_FMOW`). Four processes share a batch:
+
+    torchrun --nproc-per-node 4 -m saccade_lib.runs make tnet tnet-fmow-448--paper--0
+"""
+
+from dataclasses import replace
+
+from saccade_lib.models import efficientnet, tnet
+from saccade_lib.runs.on_mosaics import AT, OnFMoW, OnMosaics
+from saccade_lib.train import Schedule
+
+# --- a CPU's sizes --------------------------------------------------------------------
+
+MODEL = tnet.Config(
+    classes=4,
+    backbone="efficientnet",
+    base=56,
+    locations=(3,),
+    grid=4,
+    cell=1 / 4,
+    width=1 / 2,
+    blocks="small",
+    lambda_c=0.2,
+    lambda_r=0.2,
+)
+LEVELS = replace(MODEL, locations=(2, 1), grid=3, cell=1 / 2, lambda_c=0.05)
+B0 = efficientnet.Config(classes=4, width=1 / 2, blocks="small")
+STEPS = Schedule(steps=400, batch=64, rate=2e-3, validate_every=100)
+QUICK = replace(STEPS, steps=6, batch=16, validate_every=6)
+RUN = OnMosaics(model=MODEL, schedule=STEPS, validation=250, test=1_000)
+
+# --- the paper's sizes ----------------------------------------------------------------
+
+TRAINED, VALIDATED, TESTED = 363_572, 53_041, 53_473  # pictures of fMoW
+
+
+def recipe(epochs: int, batch: int = 64) -> Schedule:
+    """Adam at 1e-3, a tenth of it for the last fifth."""
+    return Schedule(
+        steps=epochs * TRAINED // batch,
+        batch=batch,
+        rate=1e-3,
+        warmup=0.0,
+        decay=0.0,
+        drop_at=0.8,
+        clip=1e9,  # none
+        weight_decay=0.0,
+        validate_every=TRAINED // batch,
+    )
+
+
+FIRST = replace(
+    tnet.FMOW, locations=(2,), depth_drop=0.3, lambda_c=0.2, lambda_r=0.2
+)  # of the two stages
+FMOW = OnFMoW(
+    model=FIRST,
+    schedule=recipe(40),
+    seeds=(0,),
+    side=448,
+    validation=VALIDATED,
+    test=TESTED,
+)
+WHOLE = efficientnet.Config(classes=62, dropout=0.75, depth_drop=0.5)
+
+
+def on_mosaics() -> dict[str, dict[str, OnMosaics]]:
+    """TNet, the same classifier at other places, and B0 on all that could be given."""
+    runs = {
+        "tnet": RUN,
+        "random": replace(RUN, model=replace(MODEL, places="random")),
+        "centre": replace(RUN, model=replace(MODEL, places="centre")),
+        "oracle": replace(RUN, model=replace(MODEL, places="oracle", locations=(1,))),
+        "tnet-levels": replace(RUN, model=LEVELS, tested=AT),
+    } | {
+        f"b0-{read}": replace(RUN, model=B0, read=read)
+        for read in ("object", "quarter", "half", "whole")
+    }
+    return {
+        f"{name}-mosaics": {
+            "quick": replace(run, schedule=QUICK, seeds=(0,), validation=50, test=50),
+            "standard": run,
+        }
+        for name, run in runs.items()
+    }
+
+
+def on_fmow() -> dict[str, dict[str, OnFMoW]]:
+    """The rows of Table 2. The second stage begins with the weights of the first."""
+    second = replace(FMOW, model=tnet.FMOW, schedule=recipe(10), side=896)
+    b0 = replace(FMOW, model=WHOLE)
+    at_448 = replace(WHOLE, depth_drop=0.3)
+    at_896 = replace(WHOLE, dropout=0.3, depth_drop=0.2)
+    runs = {
+        "tnet-fmow-448": FMOW,
+        "tnet-fmow-896": replace(second, second=True),
+        "b0-fmow-boxes": replace(b0, side=224, boxes=True, schedule=recipe(65)),
+        "b0-fmow-224": replace(b0, side=224, schedule=recipe(60)),
+        "b0-fmow-448": replace(b0, model=at_448, schedule=recipe(30, 32)),
+        "b0-fmow-896": replace(b0, model=at_896, schedule=recipe(30, 32), side=896),
+    }
+    return {name: {"paper": run} for name, run in runs.items()}
+
+
+ROWS = on_mosaics() | on_fmow()

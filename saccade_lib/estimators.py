@@ -134,6 +134,35 @@ def gumbel_top_k(logits: Tensor, k: int, generator: torch.Generator) -> Tensor:
     return keys.topk(k, dim=-1).indices
 
 
+def ordered_log_probs(logits: Tensor, places: Tensor) -> Tensor:
+    """log-probability of each of k draws without replacement, given those before it.
+
+    Its sum over k is log p of the sequence, in the order drawn: draw r has
+    p(l_r) / (1 - p(l_1) - ... - p(l_{r-1})). Differentiable, also where one p is
+    nearly 1.
+
+    Args:
+        logits: ``(..., n)``.
+        places: ``(..., k)``, different ones, in the order drawn.
+
+    Returns:
+        ``(..., k)``.
+
+    Raises:
+        ValueError: more places than there are, or other leading axes.
+    """
+    if places.shape[:-1] != logits.shape[:-1] or places.shape[-1] > logits.shape[-1]:
+        raise ValueError(
+            f"places must be {tuple(logits.shape[:-1])} and then at most "
+            f"{logits.shape[-1]} different ones, got shape {tuple(places.shape)}"
+        )
+    left, each = logits, []
+    for place in places.split(1, dim=-1):  # (..., 1)
+        each.append(left.gather(-1, place) - left.logsumexp(dim=-1, keepdim=True))
+        left = left.scatter(-1, place, -torch.inf)
+    return torch.cat(each, dim=-1)
+
+
 def set_prob(p: Tensor, gone: Tensor | float = 0.0) -> Tensor:
     """Probability that k draws without replacement give this set, in any order.
 

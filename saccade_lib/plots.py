@@ -327,6 +327,37 @@ def learning_curves(
     return fig
 
 
+@_house
+def trade_off(
+    points: Mapping[str, Sequence[tuple[float, Sequence[float], str]]],
+    xlabel: str,
+    ylabel: str,
+) -> Figure:
+    """What costs buy: for each label its points, joined, with a text at each.
+
+    Args:
+        points: for each label (cost, value of each seed, text) a point; the line joins
+            the means, a bar reaches from the lowest to the highest seed.
+    """
+    fig, ax = plt.subplots(layout="constrained")
+    marks = cycle(("o", "s", "^", "D", "v", "P"))
+    for (label, of), colour, mark in zip(points.items(), cycle(SERIES), marks):
+        if not of or not all(len(values) for _, values, _ in of):
+            raise ValueError(f"{label!r} has no point, or one without a value")
+        x = [cost for cost, _, _ in of]
+        y = [float(np.mean(values)) for _, values, _ in of]
+        ends = [(m - min(v), max(v) - m) for m, (_, v, _) in zip(y, of, strict=True)]
+        look = {"fmt": mark, "ls": "-", "color": colour, "ms": 6, "capsize": 2}
+        ax.errorbar(x, y, np.transpose(ends), label=label, **look)
+        for at, mean, (_, _, text) in zip(x, y, of, strict=True):
+            near = {"xytext": (4, 5), "textcoords": "offset points"}
+            ax.annotate(text, (at, mean), color=colour, fontsize=8, **near)
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.grid(axis="y")
+    ax.legend()
+    return fig
+
+
 def _common(label, seeds):
     """One x for all seeds of a label: (N,) and (seeds, N)."""
     kept = []

@@ -425,6 +425,47 @@ def test_sum_and_sample_is_unbiased(k, generator):
         estimators.top_and_rest(BED.logits[None], 5, generator)
 
 
+@pytest.mark.parametrize("k", [1, 2, 3, 5])
+def test_ordered_draws_have_the_probability_of_what_is_left(k):
+    orders = torch.tensor([*permutations(range(5), k)])
+    found = estimators.ordered_log_probs(BED.logits.expand(len(orders), -1), orders)
+    assert found.shape == (len(orders), k)
+    for row, order in zip(found.exp(), orders.tolist(), strict=True):
+        left = 1.0
+        for step, place in enumerate(order):
+            assert math.isclose(row[step], P[place] / left, rel_tol=1e-12)
+            left -= float(P[place])
+    whole = found.sum(dim=1).exp()
+    assert math.isclose(whole.sum(), 1, rel_tol=1e-12)
+    of_set = whole[(orders.sort(dim=1).values == orders[0].sort().values).all(dim=1)]
+    assert math.isclose(of_set.sum(), estimators.set_prob(P[orders[0]]), rel_tol=1e-12)
+
+
+def test_scores_of_ordered_draws_have_mean_zero():
+    orders = torch.tensor([*permutations(range(5), 3)])
+    L = BED.logits.repeat(len(orders), 1).requires_grad_()
+    log_p = estimators.ordered_log_probs(L, orders).sum(dim=1)
+    (mean,) = torch.autograd.grad((log_p.detach().exp() * log_p).sum(), L)
+    assert mean.sum(dim=0).abs().max() < 1e-14
+
+
+def test_ordered_draws_of_a_sure_policy_have_finite_slopes():
+    logits = torch.tensor([[800.0, 0.0, -3.0]]).double().requires_grad_()
+    found = estimators.ordered_log_probs(logits, torch.tensor([[0, 2, 1]]))
+    wanted = torch.tensor([[0.0, -3 - math.log1p(math.exp(-3)), 0.0]]).double()
+    assert torch.allclose(found, wanted, atol=1e-12)
+    (slope,) = torch.autograd.grad(found.sum(), logits)
+    q = 1 / (1 + math.exp(3))  # of place 2 once place 0 is gone
+    assert torch.allclose(slope, torch.tensor([[0.0, q - 1, 1 - q]]).double())
+
+
+@pytest.mark.parametrize("shape", [(2, 6), (3, 2), (2,)])
+def test_ordered_draws_of_other_shapes_are_refused(shape):
+    places = torch.zeros(shape, dtype=torch.long)
+    with pytest.raises(ValueError, match="at most 5 different ones, got shape"):
+        estimators.ordered_log_probs(BED.logits.expand(2, -1), places)
+
+
 # ---- Soft choices
 
 

@@ -407,6 +407,20 @@ class Page(HTMLParser):
 
 
 @pytest.mark.parametrize("C", [1, 3])
+def test_a_trade_off_joins_means_and_names_its_points():
+    figure = plots.trade_off(
+        {"a": [(1, [50, 60], "0"), (2, [70.0], "1")], "b": [(8, [65], "")]},
+        "cost",
+        "accuracy",
+    )
+    (ax,) = figure.axes
+    lines = {c.get_label(): c.lines[0].get_xydata().tolist() for c in ax.containers}
+    assert lines == {"a": [[1, 55], [2, 70]], "b": [[8, 65]]}
+    assert {t.get_text() for t in ax.texts} >= {"0", "1"}
+    with pytest.raises(ValueError, match="'c' has no point"):
+        plots.trade_off({"c": [(1, [], "")]}, "", "")
+
+
 def test_explorer_carries_the_image(C):
     image = torch.rand(C, 20, 30, generator=torch.Generator().manual_seed(0))
     page = Page(plots.explorer(image, (0.1, -0.2), 0.3, 16)._repr_html_())

@@ -216,14 +216,6 @@ def test_of_equal_cells_the_first_are_chosen():
     assert tnet.first(keys, 3)[1].tolist() == [20, 0, 1]
 
 
-def test_ordered_probabilities_sum_to_one_over_all_orders():
-    log_p = torch.randn(5, dtype=torch.float64).log_softmax(dim=0)
-    orders = torch.tensor([*itertools.permutations(range(5), 3)])
-    drawn = log_p[orders]  # (60, 3)
-    total = (drawn - tnet.log_left(drawn)).sum(dim=1).exp().sum()
-    assert total.item() == pytest.approx(1)
-
-
 def test_sampling_is_without_replacement_and_follows_p():
     model = built(grid=2, cell=0.5, locations=(2,), temperature=0.3)
     image = images(1, 90).expand(200, -1, -1, -1)

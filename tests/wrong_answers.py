@@ -297,5 +297,62 @@ WRONG = {
         ("len(begins) ** 2", "len(begins)"),
         ("{u + i", "{i"),
         ("width //= 2", "width //= 1"),
+    "log-order": [
+        ("left[place] = -math.inf", "pass"),  # with replacement
+        ("left[place] - left.logsumexp(dim=0)", "left.log_softmax(dim=0)[places[0]]"),
+        ("scores.clone()", "scores"),  # spoils what it was given
+        ("left[place] - left", "scores[place] - scores"),
+    ],
+    "most-mass": [
+        ("K / (m * (K - m))", "K / (K - m)"),
+        ("/ tau", "* tau"),
+        ("return m / (m", "return 1 / (m"),
+        ("math.exp(-apart)", "math.exp(apart)"),  # the least
+    ],
+    "temperature-for": [
+        ("math.sqrt(K / (K - 1))", "1"),
+        ("p * (K - 1) / (1 - p)", "p * K / (1 - p)"),
+        ("/ math.log", "* math.log"),
+    ],
+    "place-weights": [
+        (" / R_each.shape[1]", ""),
+        ("(R[:, None] - b)", "R[:, None]"),
+        ("(R_each - b)", "R_each"),
+        ("R[:, None] - b", "R - b"),
+        ("(1 - lambda_r)", "lambda_r"),
+    ],
+    "least-baseline": [
+        ("(1 - lambda_r) / k", "(1 - lambda_r)"),
+        ("return lambda_r / (", "return (1 - lambda_r) / ("),
+    ],
+    "aspects": [
+        ("a * r, r / a", "r / a, a * r"),  # exchanged
+        ("a * r, r / a", "a, 1 / a"),  # of a square picture
+        ("r / a", "r / a**0.5"),
+    ],
+    "share-that-fits": [
+        ("(a * q <= r) & (a * r <= q)", "(q <= r) & (r <= q)"),
+        ("(a * q <= r) & (a * r <= q)", "a * q <= r"),  # the height forgotten
+        ("torch.exp(u * math.log(2))", "1 + u / 2"),  # even in the aspect itself
+        ("/ n)", ")"),
+        ("torch.rand(n, generator=generator) - 1", "torch.rand(n) - 1"),
+    ],
+    "cells-with": [
+        ("columns * rows", "columns + rows"),
+        ("o <= y <= o + patch", "o <= x <= o + patch"),
+        ("o <= x <= o + patch", "o < x < o + patch"),
+    ],
+    "chance-to-see": [
+        ("math.comb(cells - m, k) / math.comb(cells, k)", "(1 - m / cells) ** k"),
+        ("1 - math.comb(cells - m, k) /", "math.comb(cells - m, k) /"),
+    ],
+    "coverage": [
+        ("seen[y : y + patch, x : x + patch] = True", "seen[y, x : x + patch] = True"),
+        ("seen.double().mean().item()", "len(corners) * patch**2 / side**2"),
+    ],
+    "least-and-most": [
+        ("patch + (n - 1) * stride", "n * patch"),
+        ("(i * stride, j * stride)", "(i * stride, 0)"),  # one row, many times
+        ("min(shares), max(shares)", "max(shares), min(shares)"),
     ],
 }

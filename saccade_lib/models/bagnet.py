@@ -52,6 +52,7 @@ class Config:
         blocks: ``"full"``, the 16 of table 4; or ``"small"``, with one 1x1 block a
             group, 12 in all (ours).
         dropout: probability to drop a channel of the last map (0.625 in the paper).
+        gain: factor on Xavier's initial weights of the feature extraction (ours).
     """
 
     classes: int
@@ -59,6 +60,7 @@ class Config:
     width: float = 1.0
     blocks: str = "full"
     dropout: float = 0.0
+    gain: float = 1.0
 
 
 class ConvBlock(nn.Module):
@@ -108,6 +110,7 @@ class BagNet(nn.Module):
         width: float = 1.0,
         blocks: str = "full",
         dropout: float = 0.0,
+        gain: float = 1.0,
     ):
         super().__init__()
         if blocks not in BLOCKS:
@@ -128,7 +131,7 @@ class BagNet(nn.Module):
         self.last = nn.Conv2d(inputs, self.features, 1)
         self.dropout = nn.Dropout2d(dropout)
         self.map_channels = scaled(self.specs[2][-1].channels, width)
-        initialise(self)
+        initialise(self, gain)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """``(B, C, H, W)`` to a map ``(B, M, h, w)`` and a vector ``(B, F)``."""
@@ -156,7 +159,7 @@ class BagNet77(Classifier):
         super().__init__()
         self.config = config
         c = config
-        self.body = BagNet(c.channels, c.width, c.blocks, c.dropout)
+        self.body = BagNet(c.channels, c.width, c.blocks, c.dropout, c.gain)
         self.classify = nn.Linear(self.body.features, c.classes)
         initialise(self.classify)
 
@@ -178,10 +181,10 @@ def scaled(channels: int, width: float) -> int:
 
 
 @torch.no_grad()
-def initialise(net: nn.Module) -> None:
-    """Xavier's normal weights, biases zero (TNet, appendix B.2)."""
+def initialise(net: nn.Module, gain: float = 1.0) -> None:
+    """Xavier's normal weights times a gain, biases zero (TNet, appendix B.2)."""
     for module in net.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
-            nn.init.xavier_normal_(module.weight)
+            nn.init.xavier_normal_(module.weight, gain)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

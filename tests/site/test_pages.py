@@ -38,6 +38,8 @@ NAMED = [
     "notebooks/20-learning-without-a-gradient.html",
     "notebooks/21-ram-and-dram.html",
     "notebooks/22-wsram.html",
+    "notebooks/30-traversal-learning-rule.html",
+    "notebooks/32-photographs.html",
 ]
 
 

@@ -1,7 +1,7 @@
 """TNet on cluttered digits: a task that only looking solves, small enough for a CPU.
 
-A canvas of 132 pixels holds one digit of 24 pixels and pieces of other digits. Read at
-45 pixels, as TNet's first level does, the digit is 8 pixels wide and strokes fall
+A canvas of 132 pixels holds one digit of 28 pixels and pieces of other digits. Read at
+45 pixels, as TNet's first level does, a digit is under 10 pixels wide and strokes fall
 between the pixels that are kept; each of the 5 x 5 cells shows 45 of the canvas's own.
 So the network is the paper's in small: base over image, cell over image and the added
 row and column are in the same proportion (`tnet.mini`).
@@ -16,14 +16,15 @@ from saccade_lib.models import bagnet, tnet
 from saccade_lib.runs.on_traversal import OnDigitCells
 from saccade_lib.train import Schedule
 
-MODEL = tnet.mini(10, channels=1, base=45)
-WHOLE = bagnet.Config(classes=10, channels=1, width=1 / 8, blocks="small")
+GAIN = 1.4
+MODEL = tnet.mini(10, channels=1, base=45, gain=GAIN)
+WHOLE = bagnet.Config(10, channels=1, width=1 / 8, blocks="small", gain=GAIN)
 STEPS = Schedule(
-    steps=600,
+    steps=1_000,
     batch=64,
     rate=3e-3,
     decay=0.5,
-    validate_every=150,
+    validate_every=200,
     precision="bfloat16",
 )
 QUICK = replace(STEPS, steps=24, batch=32, validate_every=12)
@@ -32,8 +33,6 @@ RUN = OnDigitCells(
     model=MODEL,
     schedule=STEPS,
     side=132,
-    digit=24,
-    clutter=12,
     validation=500,
     test=2_000,
 )

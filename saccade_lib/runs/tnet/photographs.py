@@ -47,7 +47,7 @@ IMAGENET = OnPictures(
 
 # --- a CPU's sizes --------------------------------------------------------------------
 
-MODEL = tnet.mini(25, channels=3, base=77)
+MODEL = tnet.mini(25, channels=3, base=77, gain=1.4)
 STEPS = Schedule(
     steps=150, batch=32, rate=3e-3, decay=0.5, validate_every=75, precision="bfloat16"
 )
@@ -57,7 +57,7 @@ SMALL = OnPictures(model=MODEL, schedule=STEPS, picture=134, validation=98, test
 
 def rows() -> dict[str, dict[str, OnPictures]]:
     """The paper's two networks and its ablation at all profiles, controls at small."""
-    whole = bagnet.Config(classes=25, width=1 / 8, blocks="small")
+    whole = bagnet.Config(25, width=1 / 8, blocks="small", gain=MODEL.gain)
     models = {
         "tnet": MODEL,
         "random": replace(MODEL, places="random"),

@@ -297,6 +297,7 @@ WRONG = {
         ("len(begins) ** 2", "len(begins)"),
         ("{u + i", "{i"),
         ("width //= 2", "width //= 1"),
+    ],
     "log-order": [
         ("left[place] = -math.inf", "pass"),  # with replacement
         ("left[place] - left.logsumexp(dim=0)", "left.log_softmax(dim=0)[places[0]]"),

@@ -1,5 +1,7 @@
 """Mosaics: a small view cannot tell the object from its decoys; splits never mix."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -8,10 +10,11 @@ from torch.nn import functional as F
 
 from saccade_lib.data import mosaics, satellite
 from saccade_lib.data.files import CorruptData
-from saccade_lib.data.mosaics import Mosaics, coarse
+from saccade_lib.data.mosaics import coarse
 from saccade_lib.data.satellite import CLASSES, GROUND, Pictures, Scenes
 
 INDEX = torch.tensor([5, 0, 12, 7])
+Mosaics = partial(mosaics.Mosaics, tiles=4, decoys=2, coarse=4)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +92,7 @@ def test_exactly_the_decoys_are_coarse_and_the_object_stands_at_its_centre(strea
 
 def test_a_shrunk_view_is_the_same_with_and_without_the_detail(pictures, monkeypatch):
     """So that nothing in it says which of three tiles is the object."""
-    small = Mosaics(pictures, side=64, read="quarter")
+    small = Mosaics(pictures, side=64, read="small")
     as_it_is = small.batch(INDEX)["image"]
     monkeypatch.setattr(mosaics, "coarse", lambda tile, f: tile.float())
     all_sharp = small.batch(INDEX)["image"]
@@ -117,7 +120,7 @@ def test_labels_and_places_are_even_and_decoys_of_other_classes(stream):
 
 def test_what_is_read(pictures):
     whole = Mosaics(pictures, "test", side=64).batch(INDEX)
-    for read, side in (("half", 32), ("quarter", 16)):
+    for read, side in (("half", 32), ("small", 16)):
         some = Mosaics(pictures, "test", side=64, read=read).batch(INDEX)["image"]
         expected = F.interpolate(whole["image"], (side, side), mode="bilinear")
         assert torch.equal(some, expected)

@@ -22,7 +22,7 @@ from saccade_lib.data.digits import SPLITS, uniforms
 from saccade_lib.data.satellite import Pictures, check_split, turned_all, views
 
 STREAM = 200  # of random numbers, plus the split
-READ = {"whole": 1, "half": 2, "quarter": 4, "object": 1}  # by what it is shrunk
+READ = ("whole", "half", "small", "object")
 
 
 def coarse(tile: Tensor, f: int) -> Tensor:
@@ -43,17 +43,18 @@ class Mosaics:
         decoys: D.
         coarse: f.
         read: what batches hold as images: ``"whole"`` mosaics; the same shrunk to
-            ``"half"`` or a ``"quarter"`` of the side, bilinear and not antialiased, as
-            TNet's code resizes; or the ``"object"`` alone, as if its box were known.
+            ``"half"`` of the side, or by f to the ``"small"`` view, bilinear and not
+            antialiased, as TNet's code resizes; or the ``"object"`` alone, as if its
+            box were known.
         seed: of the layout. Validation and test use 0 whatever the training seed.
     """
 
     pictures: Pictures = field(repr=False)
     split: str = "train"
-    side: int = 224
-    tiles: int = 4
-    decoys: int = 2
-    coarse: int = 4
+    side: int = 144
+    tiles: int = 3
+    decoys: int = 1
+    coarse: int = 3
     read: str = "whole"
     seed: int = 0
 
@@ -124,9 +125,10 @@ class Mosaics:
             .float()
             .div_(255)
         )
-        if READ[self.read] > 1:
-            size = self.side // READ[self.read]
-            image = F.interpolate(image, (size, size), mode="bilinear")
+        factor = {"half": 2, "small": self.coarse}.get(self.read, 1)
+        if factor > 1:
+            size = (self.side // factor,) * 2
+            image = F.interpolate(image, size, mode="bilinear")
         found = {"image": image, "label": layout.kind[:, 0]}
         found |= {"centre": odd[:, :1].float(), "odd": odd.float()}
         return {name: value.to(device) for name, value in found.items()}

@@ -36,10 +36,10 @@ class OnMosaics(OnTraversal, Experiment):
             level, that it is tested with.
     """
 
-    side: int = 224
-    tiles: int = 4
-    decoys: int = 2
-    coarse: int = 4
+    side: int = 144
+    tiles: int = 3
+    decoys: int = 1
+    coarse: int = 3
     read: str = "whole"
     tested: tuple[tuple[int, ...], ...] = ()
 

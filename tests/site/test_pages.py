@@ -40,6 +40,7 @@ NAMED = [
     "notebooks/22-wsram.html",
     "notebooks/30-traversal-learning-rule.html",
     "notebooks/32-photographs.html",
+    "notebooks/33-satellite.html",
 ]
 
 

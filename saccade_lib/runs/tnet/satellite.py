@@ -1,9 +1,9 @@
 """Table 2's accuracies: mosaics of RSSCN7 by everybody, fMoW by who has it.
 
-At `standard` everything is a quarter of the paper's size, and narrower: mosaics of 224
-pixels for images of 896, and a base of 56 for one of 224. The object's tile is 56 wide.
-TNet's cells are as wide as a tile, 4 x 4 of them, so that one of 16 locations is right.
-`tnet-levels` has the paper's grid, 3 x 3 of half the side, on three levels.
+At `standard` a mosaic has 3 x 3 tiles of 48 pixels, and TNet reads 48 x 48: the whole
+shrunk by three, and cells as wide as a tile, so that one of nine locations is right.
+`tnet-levels` has the paper's grid, 3 x 3 cells of half the side, on three levels: 192
+pixels and 48 stand in the proportion of 896 and 224.
 
 At `paper` the recipe is that of section 5.2 and appendix B.3; the data are a reader's
 own (`$SACCADE_FMOW`). Four processes share a batch:
@@ -22,18 +22,18 @@ from saccade_lib.train import Schedule
 MODEL = tnet.Config(
     classes=4,
     backbone="efficientnet",
-    base=56,
+    base=48,
     locations=(3,),
-    grid=4,
-    cell=1 / 4,
-    width=1 / 2,
+    grid=3,
+    cell=1 / 3,
+    width=1 / 4,
     blocks="small",
     lambda_c=0.2,
     lambda_r=0.2,
 )
-LEVELS = replace(MODEL, locations=(2, 1), grid=3, cell=1 / 2, lambda_c=0.05)
-B0 = efficientnet.Config(classes=4, width=1 / 2, blocks="small")
-STEPS = Schedule(steps=400, batch=64, rate=2e-3, validate_every=100)
+LEVELS = replace(MODEL, locations=(2, 1), cell=1 / 2, lambda_c=0.05, lambda_r=0.05)
+B0 = efficientnet.Config(classes=4, width=1 / 4, blocks="small")
+STEPS = Schedule(steps=500, batch=64, rate=4e-3, validate_every=100)
 QUICK = replace(STEPS, steps=6, batch=16, validate_every=6)
 RUN = OnMosaics(model=MODEL, schedule=STEPS, validation=250, test=1_000)
 
@@ -78,10 +78,10 @@ def on_mosaics() -> dict[str, dict[str, OnMosaics]]:
         "random": replace(RUN, model=replace(MODEL, places="random")),
         "centre": replace(RUN, model=replace(MODEL, places="centre")),
         "oracle": replace(RUN, model=replace(MODEL, places="oracle", locations=(1,))),
-        "tnet-levels": replace(RUN, model=LEVELS, tested=AT),
+        "tnet-levels": replace(RUN, model=LEVELS, side=192, coarse=4, tested=AT),
     } | {
         f"b0-{read}": replace(RUN, model=B0, read=read)
-        for read in ("object", "quarter", "half", "whole")
+        for read in ("object", "small", "half", "whole")
     }
     return {
         f"{name}-mosaics": {

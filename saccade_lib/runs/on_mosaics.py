@@ -95,7 +95,7 @@ class OnFMoW(Experiment):
 
     def _begun(self, config: object) -> nn.Module:
         model = super().kind()(config)
-        path = named(FIRST, "the checkpoint.safetensors of the row tnet-fmow-448")
+        path = named(FIRST, "the checkpoint.safetensors of the row tnet-satellite")
         tensors, _ = read_tensors(path)
         best = {k.removeprefix("best."): v for k, v in tensors.items()}
         model.load_state_dict({k: best[k] for k in model.state_dict()})

@@ -2,13 +2,13 @@
 
 At `standard` a mosaic has 3 x 3 tiles of 48 pixels, and TNet reads 48 x 48: the whole
 shrunk by three, and cells as wide as a tile, so that one of nine locations is right.
-`tnet-levels` has the paper's grid, 3 x 3 cells of half the side, on three levels: 192
+`levels` has the paper's grid, 3 x 3 cells of half the side, on three levels: 192
 pixels and 48 stand in the proportion of 896 and 224.
 
 At `paper` the recipe is that of section 5.2 and appendix B.3; the data are a reader's
 own (`$SACCADE_FMOW`). Four processes share a batch:
 
-    torchrun --nproc-per-node 4 -m saccade_lib.runs make tnet tnet-fmow-448--paper--0
+    torchrun --nproc-per-node 4 -m saccade_lib.runs make tnet tnet-satellite--paper--0
 """
 
 from dataclasses import replace
@@ -71,42 +71,47 @@ FMOW = OnFMoW(
 WHOLE = efficientnet.Config(classes=62, dropout=0.75, depth_drop=0.5)
 
 
-def on_mosaics() -> dict[str, dict[str, OnMosaics]]:
+def on_mosaics() -> dict[str, OnMosaics]:
     """TNet, the same classifier at other places, and B0 on all that could be given."""
     runs = {
         "tnet": RUN,
         "random": replace(RUN, model=replace(MODEL, places="random")),
         "centre": replace(RUN, model=replace(MODEL, places="centre")),
         "oracle": replace(RUN, model=replace(MODEL, places="oracle", locations=(1,))),
-        "tnet-levels": replace(RUN, model=LEVELS, side=192, coarse=4, tested=AT),
-    } | {
-        f"b0-{read}": replace(RUN, model=B0, read=read)
-        for read in ("object", "small", "half", "whole")
+        "levels": replace(RUN, model=LEVELS, side=192, coarse=4, tested=AT),
     }
-    return {
-        f"{name}-mosaics": {
-            "quick": replace(run, schedule=QUICK, seeds=(0,), validation=50, test=50),
-            "standard": run,
-        }
-        for name, run in runs.items()
-    }
+    for read in ("object", "small", "half", "whole"):
+        runs[f"b0-{read}"] = replace(RUN, model=B0, read=read)
+    return runs
 
 
-def on_fmow() -> dict[str, dict[str, OnFMoW]]:
+def on_fmow() -> dict[str, OnFMoW]:
     """The rows of Table 2. The second stage begins with the weights of the first."""
-    second = replace(FMOW, model=tnet.FMOW, schedule=recipe(10), side=896)
     b0 = replace(FMOW, model=WHOLE)
     at_448 = replace(WHOLE, depth_drop=0.3)
     at_896 = replace(WHOLE, dropout=0.3, depth_drop=0.2)
-    runs = {
-        "tnet-fmow-448": FMOW,
-        "tnet-fmow-896": replace(second, second=True),
-        "b0-fmow-boxes": replace(b0, side=224, boxes=True, schedule=recipe(65)),
-        "b0-fmow-224": replace(b0, side=224, schedule=recipe(60)),
-        "b0-fmow-448": replace(b0, model=at_448, schedule=recipe(30, 32)),
-        "b0-fmow-896": replace(b0, model=at_896, schedule=recipe(30, 32), side=896),
+    return {
+        "tnet": FMOW,
+        "levels": replace(
+            FMOW, model=tnet.FMOW, schedule=recipe(10), side=896, second=True
+        ),
+        "b0-object": replace(b0, side=224, boxes=True, schedule=recipe(65)),
+        "b0-small": replace(b0, side=224, schedule=recipe(60)),
+        "b0-half": replace(b0, model=at_448, schedule=recipe(30, 32)),
+        "b0-whole": replace(b0, model=at_896, schedule=recipe(30, 32), side=896),
     }
-    return {name: {"paper": run} for name, run in runs.items()}
 
 
-ROWS = on_mosaics() | on_fmow()
+def rows() -> dict[str, dict[str, OnMosaics | OnFMoW]]:
+    """``NAME-satellite``: mosaics at `quick` and `standard`, fMoW at `paper`."""
+    large, found = on_fmow(), {}
+    for name, run in on_mosaics().items():
+        quick = replace(run, schedule=QUICK, seeds=(0,), validation=50, test=50)
+        profiles = {"quick": quick, "standard": run}
+        if name in large:
+            profiles["paper"] = large[name]
+        found[f"{name}-satellite"] = profiles
+    return found
+
+
+ROWS = rows()

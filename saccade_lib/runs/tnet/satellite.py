@@ -28,12 +28,10 @@ MODEL = tnet.Config(
     cell=1 / 3,
     width=1 / 4,
     blocks="small",
-    lambda_c=0.2,
-    lambda_r=0.2,
 )
 LEVELS = replace(MODEL, locations=(2, 1), cell=1 / 2, lambda_c=0.05, lambda_r=0.05)
 B0 = efficientnet.Config(classes=4, width=1 / 4, blocks="small")
-STEPS = Schedule(steps=500, batch=64, rate=4e-3, validate_every=100)
+STEPS = Schedule(steps=400, batch=64, rate=4e-3, validate_every=80)
 QUICK = replace(STEPS, steps=6, batch=16, validate_every=6)
 RUN = OnMosaics(model=MODEL, schedule=STEPS, validation=250, test=1_000)
 

@@ -31,7 +31,7 @@ MODEL = tnet.Config(
 )
 LEVELS = replace(MODEL, locations=(2, 1), cell=1 / 2, lambda_c=0.05, lambda_r=0.05)
 B0 = efficientnet.Config(classes=4, width=1 / 4, blocks="small")
-STEPS = Schedule(steps=600, batch=64, rate=4e-3, decay=0.5, validate_every=100)
+STEPS = Schedule(steps=1_200, batch=32, rate=3e-3, decay=0.5, validate_every=200)
 QUICK = replace(STEPS, steps=6, batch=16, validate_every=6)
 RUN = OnMosaics(model=MODEL, schedule=STEPS, validation=250, test=1_000)
 

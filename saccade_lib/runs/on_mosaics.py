@@ -82,6 +82,7 @@ class OnFMoW(Experiment):
     second: bool = False
 
     code: ClassVar = (fmow, augmentation)
+    own: ClassVar = True  # no data but a reader's own will do
 
     def find(self, quiet: bool) -> fmow.FMoW:
         return fmow.fmow(named(FMOW, "your copy of fMoW-rgb"), quiet=quiet)

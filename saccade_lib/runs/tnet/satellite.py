@@ -61,7 +61,6 @@ FIRST = replace(
 FMOW = OnFMoW(
     model=FIRST,
     schedule=recipe(40),
-    seeds=(0,),
     side=448,
     validation=VALIDATED,
     test=TESTED,

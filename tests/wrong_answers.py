@@ -277,6 +277,27 @@ WRONG = {
         ("eta.softmax(dim=1) - joint", "eta.softmax(dim=1) + joint"),
         ("prior * likelihood", "likelihood"),
     ],
+    "hit-rate": [
+        ("k / cells", "1 - (1 - 1 / cells) ** k"),  # with replacement
+        ("k / cells", "1 / cells"),
+    ],
+    "observer": [
+        ("1 / (1 + left)", "1 / (1 + decoys)"),  # decoys that were read count on
+        ("1.0 if 0 in drawn else", ""),
+        ("total / ways", "total"),
+    ],
+    "margin": [
+        ("int(side * factor / 2)", "int(side * factor)"),
+        ("int(side * factor / 2)", "round(side * factor / 2)"),
+        ("max(0, start - more)", "start - more"),
+        ("line(y, h, H)", "line(y, h, W)"),
+    ],
+    "names": [("2 * (level - 1)", "level - 1"), ("level - 1", "level")],
+    "squares": [
+        ("len(begins) ** 2", "len(begins)"),
+        ("{u + i", "{i"),
+        ("width //= 2", "width //= 1"),
+    ],
     "log-order": [
         ("left[place] = -math.inf", "pass"),  # with replacement
         ("left[place] - left.logsumexp(dim=0)", "left.log_softmax(dim=0)[places[0]]"),

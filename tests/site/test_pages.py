@@ -41,6 +41,7 @@ NAMED = [
     "notebooks/30-traversal-learning-rule.html",
     "notebooks/31-architecture-and-cost.html",
     "notebooks/32-photographs.html",
+    "notebooks/33-satellite.html",
     "notebooks/40-an-experiment-designer.html",
 ]
 

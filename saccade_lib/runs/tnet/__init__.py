@@ -1,5 +1,5 @@
 """Rows of TNet, one module a question."""
 
-from saccade_lib.runs.tnet import counts, digits, photographs, speed
+from saccade_lib.runs.tnet import counts, digits, photographs, satellite, speed
 
-ROWS = counts.ROWS | speed.ROWS | digits.ROWS | photographs.ROWS
+ROWS = counts.ROWS | speed.ROWS | digits.ROWS | photographs.ROWS | satellite.ROWS

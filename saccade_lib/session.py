@@ -10,6 +10,7 @@ import hashlib
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -63,6 +64,12 @@ def check_profile(profile: str) -> None:
     if profile not in PROFILES:
         known = ", ".join(PROFILES)
         raise ValueError(f"unknown profile {profile!r}: choose one of {known}")
+
+
+def one_of(name: str, value: str, choices: Sequence[str]) -> None:
+    """Raise ValueError unless the setting ``name`` has one of the choices."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
 
 
 def check_seed(seed: int) -> None:

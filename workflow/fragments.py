@@ -101,7 +101,8 @@ def progress(status, headings):
     caption = (
         f"{answered(total)} of {sum(total.values())} published cells have a recorded "
         f"run on the data that they ask for; {total['other data']} are recorded on "
-        f"other data only, {total['missing']} not at all."
+        f"other data only, {total['missing']} not at all, and "
+        f"{total['background']} no run could give."
     )
     body = "".join(rows)
     return (

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from saccade_lib.models.baselines import Classifier
+from saccade_lib.session import one_of
 
 SLOPE = 0.2  # of the leaky ReLU; not in the paper, TensorFlow's default in its code
 
@@ -113,8 +114,7 @@ class BagNet(nn.Module):
         gain: float = 1.0,
     ):
         super().__init__()
-        if blocks not in BLOCKS:
-            raise ValueError(f"blocks must be one of {', '.join(BLOCKS)}: {blocks!r}")
+        one_of("blocks", blocks, tuple(BLOCKS))
         self.specs = BLOCKS[blocks]
         inputs = scaled(STEM, width)
         self.stem = nn.Conv2d(channels, inputs, 3)

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from saccade_lib.models.bagnet import scaled
 from saccade_lib.models.baselines import Classifier
+from saccade_lib.session import one_of
 
 
 class Stage(NamedTuple):
@@ -140,8 +141,7 @@ class EfficientNet(nn.Module):
         depth_drop: float = 0.0,
     ):
         super().__init__()
-        if blocks not in ("full", "small"):
-            raise ValueError(f"blocks must be one of full, small: {blocks!r}")
+        one_of("blocks", blocks, ("full", "small"))
         inputs = scaled(STEM, width)
         stem = convolve(channels, inputs, 3, 2)
         self.stem = nn.Sequential(*stem, nn.SiLU(inplace=True))

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from saccade_lib import estimators, glimpse
+from saccade_lib.session import one_of
 from saccade_lib.train import Loss, evaluating
 
 
@@ -82,12 +83,12 @@ class Config:
     places: str = "learned"
 
     def __post_init__(self):
-        _one_of("core", self.core, ("rnn", "gru", "lstm"))
-        _one_of("read", self.read, ("dense", "conv"))
-        _one_of("policy", self.policy, ("gaussian", "grid"))
-        _one_of("baseline", self.baseline, ("learned", "leave-one-out", "none"))
-        _one_of("reward", self.reward, ("right", "likelihood"))
-        _one_of("places", self.places, ("learned", "random", "centre", "oracle"))
+        one_of("core", self.core, ("rnn", "gru", "lstm"))
+        one_of("read", self.read, ("dense", "conv"))
+        one_of("policy", self.policy, ("gaussian", "grid"))
+        one_of("baseline", self.baseline, ("learned", "leave-one-out", "none"))
+        one_of("reward", self.reward, ("right", "likelihood"))
+        one_of("places", self.places, ("learned", "random", "centre", "oracle"))
         if self.glimpses % self.targets:
             raise ValueError(
                 f"{self.glimpses} glimpses do not divide by {self.targets} targets"
@@ -548,8 +549,3 @@ def ordered(batch: dict) -> tuple[Tensor, Tensor]:
     centre, digits = batch["centre"], batch["digits"]
     order = centre[..., 0].argsort(dim=1)  # (B, D)
     return centre.gather(1, order[..., None].expand_as(centre)), digits.gather(1, order)
-
-
-def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")

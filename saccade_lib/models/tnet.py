@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from saccade_lib import estimators, glimpse
 from saccade_lib.models import bagnet, efficientnet, tnet_parts
 from saccade_lib.models.tnet_parts import Grid, grid_over, positions
+from saccade_lib.session import one_of
 from saccade_lib.train import Loss, evaluating
 
 
@@ -101,11 +102,11 @@ class Config:
     shown: float = 0.0
 
     def __post_init__(self):
-        _one_of("backbone", self.backbone, tuple(BACKBONES))
-        _one_of("choice", self.choice, ("top", "sample"))
-        _one_of("log_prob", self.log_prob, ("sum", "ordered"))
-        _one_of("reward", self.reward, ("right", "likelihood"))
-        _one_of("places", self.places, ("learned", "random", "centre", "oracle"))
+        one_of("backbone", self.backbone, tuple(BACKBONES))
+        one_of("choice", self.choice, ("top", "sample"))
+        one_of("log_prob", self.log_prob, ("sum", "ordered"))
+        one_of("reward", self.reward, ("right", "likelihood"))
+        one_of("places", self.places, ("learned", "random", "centre", "oracle"))
         for name in ("lambda_f", "lambda_c", "lambda_r"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is in [0, 1], got {getattr(self, name)}")
@@ -535,11 +536,6 @@ def first(keys: Tensor, k: int) -> Tensor:
     Of equal ones the lower number comes first, which `torch.topk` does not promise.
     """
     return keys.argsort(dim=-1, descending=True, stable=True)[..., :k]
-
-
-def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
 
 
 # ImageNet, and the paper's dropout; classes of ILSVRC 2012.

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from saccade_lib import glimpse
+from saccade_lib.session import one_of
 from saccade_lib.train import Loss, evaluating
 
 KERNELS = {"local": 1, "wide-2": 2, "wide-4": 4}  # samplers that read the region only
@@ -103,13 +104,13 @@ class Config:
     sampler: str = "bilinear"
 
     def __post_init__(self):
-        _one_of("objective", self.objective, ("sum", "weighted", "product"))
-        _one_of("kl_reading", self.kl_reading, ("gaussian", "code"))
-        _one_of("window", self.window, ("bounded", "code"))
-        _one_of("encoder", self.encoder, ("small", "residual"))
-        _one_of("posterior", self.posterior, ("pointer", "dense"))
-        _one_of("places", self.places, ("learned", "random", "centre", "oracle"))
-        _one_of("sampler", self.sampler, ("bilinear", "detached", "mask", *KERNELS))
+        one_of("objective", self.objective, ("sum", "weighted", "product"))
+        one_of("kl_reading", self.kl_reading, ("gaussian", "code"))
+        one_of("window", self.window, ("bounded", "code"))
+        one_of("encoder", self.encoder, ("small", "residual"))
+        one_of("posterior", self.posterior, ("pointer", "dense"))
+        one_of("places", self.places, ("learned", "random", "centre", "oracle"))
+        one_of("sampler", self.sampler, ("bilinear", "detached", "mask", *KERNELS))
         if self.size % 2:
             raise ValueError(f"size must be even, got {self.size}")
         if self.kl_reading == "code" and (self.sigma_max or self.fixed_variance):
@@ -603,8 +604,3 @@ def _gaussian(v: Tensor, sigma_max: float | None = None) -> tuple[Tensor, Tensor
     if sigma_max:
         log_variance = 2 * math.log(sigma_max) + F.logsigmoid(log_variance)
     return mu, torch.exp(0.5 * log_variance.clamp(-10.0, 4.0))
-
-
-def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")

@@ -16,13 +16,13 @@ steps and no such help.
 
 from dataclasses import replace
 
-from saccade_lib.models import bagnet, tnet
+from saccade_lib.models import tnet
 from saccade_lib.runs.on_traversal import OnDigitCells
+from saccade_lib.runs.tnet.recipe import rivals
 from saccade_lib.train import Schedule
 
 GAIN = 1.4  # with Xavier's 1 nothing was learned in 500 steps
 MODEL = tnet.mini(10, channels=1, base=45, gain=GAIN)
-WHOLE = bagnet.Config(10, channels=1, width=1 / 8, blocks="small", gain=GAIN)
 STEPS = Schedule(
     steps=1_500,
     batch=64,
@@ -45,17 +45,8 @@ RUN = OnDigitCells(
 
 def rows() -> dict[str, dict[str, OnDigitCells]]:
     """One row a model; all see the same canvases for the same number of steps."""
-    models = {
-        "tnet": MODEL,
-        "shown": replace(MODEL, shown=0.4),
-        "random": replace(MODEL, places="random"),
-        "centre": replace(MODEL, places="centre"),
-        "oracle": replace(MODEL, places="oracle"),
-        "together": replace(MODEL, lambda_c=1.0, lambda_r=1.0),
-        "bagnet": WHOLE,
-    }
     found = {}
-    for name, model in models.items():
+    for name, model in rivals(MODEL).items():
         run = replace(RUN, model=model)
         quick = replace(run, schedule=QUICK, seeds=(0,), validation=100, test=200)
         found[f"{name}-digits"] = {"quick": quick, "standard": run}

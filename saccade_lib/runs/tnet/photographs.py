@@ -16,32 +16,17 @@ from dataclasses import replace
 
 from saccade_lib.models import bagnet, tnet
 from saccade_lib.runs.on_traversal import OnPictures
+from saccade_lib.runs.tnet.recipe import recipe, rivals, together
 from saccade_lib.train import Schedule
 
 # --- the paper's sizes ----------------------------------------------------------------
 
 TRAINED = 1_281_167  # pictures of ILSVRC2012; an epoch
-BATCH, EPOCHS, EPOCHS_BAGNET = 64, 200, 175
-
-
-def recipe(epochs: int) -> Schedule:
-    """Adam at 1e-4, a tenth of it for the last fifth; nothing else."""
-    return Schedule(
-        steps=epochs * TRAINED // BATCH,
-        batch=BATCH,
-        rate=1e-4,
-        warmup=0.0,
-        decay=0.0,
-        drop_at=0.8,
-        clip=1e9,  # none
-        weight_decay=0.0,
-        validate_every=TRAINED // BATCH,
-    )
-
+EPOCHS, EPOCHS_BAGNET, RATE = 200, 175, 1e-4
 
 IMAGENET = OnPictures(
     model=tnet.IMAGENET,
-    schedule=recipe(EPOCHS),
+    schedule=recipe(TRAINED, EPOCHS, RATE),
     own=True,
     validation=10_000,
     test=50_000,
@@ -66,23 +51,13 @@ SMALL = OnPictures(
 
 def rows() -> dict[str, dict[str, OnPictures]]:
     """The paper's two networks and its ablation at all profiles, controls at small."""
-    whole = bagnet.Config(25, width=1 / 8, blocks="small", gain=MODEL.gain)
-    models = {
-        "tnet": MODEL,
-        "shown": replace(MODEL, shown=0.4),
-        "random": replace(MODEL, places="random"),
-        "centre": replace(MODEL, places="centre"),
-        "oracle": replace(MODEL, places="oracle"),
-        "together": replace(MODEL, lambda_c=1.0, lambda_r=1.0),
-        "bagnet": whole,
-    }
     large = {
         "tnet": tnet.IMAGENET,
-        "together": replace(tnet.IMAGENET, lambda_c=1.0, lambda_r=1.0),
+        "together": together(tnet.IMAGENET),
         "bagnet": bagnet.Config(classes=1000, dropout=0.625),
     }
     found = {}
-    for name, model in models.items():
+    for name, model in rivals(MODEL).items():
         run = replace(SMALL, model=model)
         quick = replace(run, schedule=QUICK, seeds=(0,))
         profiles = {"quick": quick, "standard": run}
@@ -90,7 +65,7 @@ def rows() -> dict[str, dict[str, OnPictures]]:
             profiles["paper"] = replace(IMAGENET, model=large[name])
         found[f"{name}-imagenet"] = profiles
     found["bagnet-imagenet"]["paper"] = replace(
-        found["bagnet-imagenet"]["paper"], schedule=recipe(EPOCHS_BAGNET)
+        found["bagnet-imagenet"]["paper"], schedule=recipe(TRAINED, EPOCHS_BAGNET, RATE)
     )
     return found
 

@@ -12,9 +12,11 @@ own (`$SACCADE_FMOW`). Four processes share a batch:
 """
 
 from dataclasses import replace
+from functools import partial
 
 from saccade_lib.models import efficientnet, tnet
 from saccade_lib.runs.on_mosaics import AT, OnFMoW, OnMosaics
+from saccade_lib.runs.tnet.recipe import recipe
 from saccade_lib.train import Schedule
 
 # --- a CPU's sizes --------------------------------------------------------------------
@@ -38,29 +40,13 @@ RUN = OnMosaics(model=MODEL, schedule=STEPS, validation=250, test=1_000)
 # --- the paper's sizes ----------------------------------------------------------------
 
 TRAINED, VALIDATED, TESTED = 363_572, 53_041, 53_473  # pictures of fMoW
-
-
-def recipe(epochs: int, batch: int = 64) -> Schedule:
-    """Adam at 1e-3, a tenth of it for the last fifth."""
-    return Schedule(
-        steps=epochs * TRAINED // batch,
-        batch=batch,
-        rate=1e-3,
-        warmup=0.0,
-        decay=0.0,
-        drop_at=0.8,
-        clip=1e9,  # none
-        weight_decay=0.0,
-        validate_every=TRAINED // batch,
-    )
-
-
+of_fmow = partial(recipe, TRAINED, rate=1e-3)
 FIRST = replace(
     tnet.FMOW, locations=(2,), depth_drop=0.3, lambda_c=0.2, lambda_r=0.2
 )  # of the two stages
 FMOW = OnFMoW(
     model=FIRST,
-    schedule=recipe(40),
+    schedule=of_fmow(40),
     side=448,
     validation=VALIDATED,
     test=TESTED,
@@ -90,12 +76,12 @@ def on_fmow() -> dict[str, OnFMoW]:
     return {
         "tnet": FMOW,
         "levels": replace(
-            FMOW, model=tnet.FMOW, schedule=recipe(10), side=896, second=True
+            FMOW, model=tnet.FMOW, schedule=of_fmow(10), side=896, second=True
         ),
-        "b0-object": replace(b0, side=224, boxes=True, schedule=recipe(65)),
-        "b0-small": replace(b0, side=224, schedule=recipe(60)),
-        "b0-half": replace(b0, model=at_448, schedule=recipe(30, 32)),
-        "b0-whole": replace(b0, model=at_896, schedule=recipe(30, 32), side=896),
+        "b0-object": replace(b0, side=224, boxes=True, schedule=of_fmow(65)),
+        "b0-small": replace(b0, side=224, schedule=of_fmow(60)),
+        "b0-half": replace(b0, model=at_448, schedule=of_fmow(30, batch=32)),
+        "b0-whole": replace(b0, model=at_896, schedule=of_fmow(30, batch=32), side=896),
     }
 
 

@@ -72,12 +72,12 @@ def _one_batch(model: TNet, batch: dict) -> dict[str, float]:
     location = _ordered(seen.location, order)  # (B, 5, 2)
     found = {}
     for k in LOCATIONS:
-        both = torch.cat((whole, vectors[:, :k]), dim=1).mean(dim=1)  # (B, F)
-        p = model.classify(both)
+        both = torch.cat((whole, vectors[:, :k]), dim=1)  # (B, 1 + k, F)
+        p = model.classify(model.join(both))
         found[f"accuracy_{k}"] = right(p, batch["label"], 1)
         found[f"top5_{k}"] = right(p, batch["label"], 5)
         if k:
-            alone = model.classify(vectors[:, :k].mean(dim=1))
+            alone = model.classify(model.join(vectors[:, :k]))
             found[f"attended_{k}"] = right(alone, batch["label"], 1)
             found[f"coverage_{k}"] = covered(corner[:, :k], seen, model.config).sum()
             away = (location[:, :k] - batch["centre"][:, :1]).abs()  # (B, k, 2)

@@ -11,6 +11,7 @@ Shapes: B images of a block, M of the database, T glimpses, L places, N completi
 U different ones among them, F features, K labels.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -244,7 +245,7 @@ def statistics(places: Tensor, grid: Grid) -> dict:
     for of in places.T:
         counts = torch.bincount(of, minlength=grid.L).double()
         p = counts / counts.sum()
-        bits.append(float(torch.special.entr(p).sum() / torch.log(torch.tensor(2.0))))
+        bits.append(float(entropy(p)) / math.log(2))
         frequent.append((int(counts.argmax()), int(counts.max())))
     seen = torch.stack([grid.views[row].any(dim=0).float().mean() for row in places])
     repeats = sum(len(row.unique()) < len(row) for row in places)

@@ -148,10 +148,10 @@ class Avp(nn.Module):
         self.temperature.fill_(1.0)
         with evaluating(self):
             for t in range(1, self.config.glimpses + 1):
-                # Places that repeat are few; those images count for a smaller t.
-                fresh = distinct(places[:, :t]).all(dim=1)
-                logits = self(images[fresh], places[fresh, :t])
-                self.temperature[t - 1] = least_cross_entropy(logits, label[fresh])
+                fresh = distinct(places[:, :t]).all(dim=1)  # else it is a smaller t
+                if fresh.any():
+                    logits = self(images[fresh], places[fresh, :t])
+                    self.temperature[t - 1] = least_cross_entropy(logits, label[fresh])
 
     def checked(self, images: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
         """Raises ValueError for images or places that g was not made for."""

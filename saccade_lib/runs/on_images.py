@@ -20,7 +20,7 @@ class OnImages(Experiment):
         images: ``"digits"`` or ``"birds"``.
         fold: 0 or 1, the fold that it is trained on.
         flip, shift: of `image_sets.Stream`.
-        own: whether a reader's own birds are asked for (all 200 species).
+        own: whether the images ship with nothing, such as the birds of the pack.
     """
 
     images: str
@@ -47,6 +47,12 @@ class OnImages(Experiment):
         """All images of a split."""
         if self.images == "digits":
             return image_sets.of_digits(pack, split)
+        if len(pack.species) != self.model.classes:
+            raise door.MissingData(
+                f"this row tells {self.model.classes} species, not the "
+                f"{len(pack.species)} of {pack.source}: set SACCADE_DATA to a folder "
+                f"with {birds.PACK}.zip, or build it with `make data`"
+            )
         return image_sets.of_birds(pack, split, self.model.side)
 
     def canvases(self, pack: door.Source, split: str, seed: int) -> Stream:

@@ -11,9 +11,9 @@ from saccade_lib.runs.on_images import OnImages
 from saccade_lib.train import Schedule
 
 DIGITS = Config(classes=10, channels=1, side=28, size=8, stride=4)  # 6 x 6 places
-BIRDS = Config(classes=41, dropout=0.3, attributes=312)  # 13 x 13 places
+BIRDS = Config(classes=41, dropout=0.3, attributes=312, attribute_weight=3.0)  # 13 x 13
 
-STEPS = Schedule(steps=3_000, batch=128, rate=2e-3, decay=0.75, validate_every=500)
+STEPS = Schedule(steps=3_000, batch=128, rate=3e-3, decay=0.75, validate_every=500)
 QUICK = replace(STEPS, steps=150, batch=64, validate_every=150)
 
 RUNS = {
@@ -21,10 +21,11 @@ RUNS = {
     "birds": OnImages(
         "birds",
         model=BIRDS,
-        schedule=replace(STEPS, steps=2_000, batch=64, weight_decay=0.1),
+        schedule=replace(STEPS, steps=1_500, batch=64, rate=1e-3, weight_decay=0.3),
         flip=True,
         shift=4,
         validation=5_000,
+        own=True,
     ),
 }
 

@@ -3,8 +3,9 @@
 Three ways to the same numbers, one after the other in one process: the set network on
 kept embeddings; the set network that cuts and reads its patches anew; the small
 convolutional network on masked images, the plain loop of the paper's form. Then the job
-itself, with its files. The process's own seconds count, in which neighbours on the
-machine have no part; wall seconds stand beside them.
+itself, with its files, and what its sequences look like as a whole. CPU seconds are the
+process's own, in which neighbours on the machine have no part; wall seconds stand
+beside them.
 """
 
 import time
@@ -17,7 +18,7 @@ import torch
 from saccade_lib.retrieval import Database
 from saccade_lib.runs.experiment import build
 from saccade_lib.runs.measurement import Measured, Measurement
-from saccade_lib.sequences import Cached, Plain
+from saccade_lib.sequences import Cached, Plain, statistics
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,13 @@ def measure(config: Speed, seed: int, device: torch.device, folder: Path) -> Mea
     found["job_cpu"], found["job_wall"] = (cpu, "s"), (wall, "s")
     found["job_hours"] = cpu / 3600, "h"
     found["job_images"] = float(len(made)), ""
+    whole = statistics(made.places, made.grid)
+    found["covered"] = 100 * whole["covered"], "%"
+    found["repeats"] = 100 * whole["repeats"] / len(made), "%"
+    for t, bits in enumerate(whole["entropy"], start=1):
+        found[f"bits_{t}"] = bits, "bits"
+        _, most = whole["most_frequent"][t - 1]
+        found[f"most_frequent_{t}"] = 100 * most / len(made), "%"
     scorers = [job.scorer(fold)[0] for fold in (0, 1)]
     found["job_evaluations"] = sum(s.evaluations for s in scorers) / 1e6, "M"
     metrics = {k: {"value": v, "unit": u} for k, (v, u) in found.items()}

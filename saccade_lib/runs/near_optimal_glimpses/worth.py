@@ -101,12 +101,6 @@ def worth(scorer: Cached, some: ImageSet, first: Tensor, settings: Settings):
     gap = right["designed"].float() - right["random"].float()
     found["gain"] = 100 * float(gap.mean()), "%"
     found["gain_error"] = 100 * float(gap.std() / len(gap) ** 0.5), "%"
-    whole = sequences.statistics(places, g.grid)
-    found["covered"] = 100 * whole["covered"], "%"
-    found["repeats"] = 100 * whole["repeats"] / len(some), "%"
-    for t, bits in enumerate(whole["entropy"], start=1):
-        found[f"bits_{t}"] = bits, "bits"
-    curves["bits"] = whole["entropy"]
     ess = torch.cat([m["ess"] for m in made]).mean(dim=0).tolist()
     curves["ess"] = [float(scorer.database.M), *ess]
     found["ess"] = ess[-1], ""

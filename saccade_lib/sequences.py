@@ -2,7 +2,8 @@
 
 For t = 1..T: complete the image N times (`retrieval`), ask g what it would believe of
 each completion after a look at each place (equation 6), look at the place of the lowest
-mean entropy. The first map sees no image, so that it is the same for all.
+mean entropy. The first map sees no image, so that it is the same for all. No place is
+looked at twice: that brings nothing, as the exact EPE knows, and its estimate may not.
 
 At the places that were seen, completions show the true pixels; the released code leaves
 the completion's own there, which agrees if the completion does.
@@ -196,7 +197,7 @@ def design_sequences(
         epe = torch.stack(epe)  # (B, L)
         maps.append(epe)
         kept.append((effective_sample_size(weights.T), index, share))
-        places = torch.cat((places, epe.argmin(dim=1)[:, None]), dim=1)
+        places = torch.cat((places, next_place(epe, places)), dim=1)
     ess, index, share = (torch.stack(each, dim=1) for each in zip(*kept, strict=True))
     return {
         "places": places,
@@ -206,6 +207,14 @@ def design_sequences(
         "candidates": index,
         "weights": share,
     }
+
+
+def next_place(epe: Tensor, places: Tensor) -> Tensor:
+    """The place of the lowest EPE (B, L) that is not in places (B, t), ``(B, 1)``.
+
+    The first among equals.
+    """
+    return epe.scatter(1, places, torch.inf).argmin(dim=1, keepdim=True)
 
 
 def after_each(g: Avp, images: Tensor, places: Tensor) -> Tensor:
@@ -238,8 +247,8 @@ def statistics(places: Tensor, grid: Grid) -> dict:
     Returns:
         ``entropy``: of the places of glimpse t over the images, bits, a list of T;
         ``most_frequent``: for each t the place taken most often, and its count;
-        ``covered``: mean share of the pixels that were seen; ``repeats``: sequences
-        that return to a place.
+        ``covered``: mean share of the pixels that were seen; ``repeats``: number of
+        sequences that return to a place.
     """
     bits, frequent = [], []
     for of in places.T:

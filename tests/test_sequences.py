@@ -63,7 +63,12 @@ def test_a_sequence_does_not_depend_on_its_neighbours(made):
     )
     for name, value in whole.items():
         assert torch.allclose(value[1:2], one[name], atol=1e-4), name
-    assert torch.equal(whole["places"], whole["maps"].argmin(dim=2))
+    for t in range(1, 5):
+        epe, before = whole["maps"][:, t], whole["places"][:, :t]
+        assert torch.equal(
+            sequences.next_place(epe, before)[:, 0], whole["places"][:, t]
+        )
+    assert all(len(row.unique()) == 5 for row in whole["places"])
     assert (whole["places"][:, 0] == first.argmin()).all()
     assert torch.allclose(whole["ess"], torch.full((3, 4), 8.0), rtol=0.01)
     taken = whole["candidates"][0][whole["weights"][0] > 0] % base.M
@@ -77,6 +82,12 @@ def test_the_first_map_is_the_mean_over_the_database(made):
     for place in (0, 9):
         p = g.predict(base.images, torch.full((6, 1), place)).probabilities
         assert torch.isclose(found[place], design.entropy(p).mean(), atol=1e-5)
+
+
+def test_the_next_place_is_new_and_the_first_among_equals():
+    epe = torch.tensor([[0.1, 0.3, 0.2, 0.2]])
+    assert sequences.next_place(epe, torch.tensor([[0]])).tolist() == [[2]]
+    assert sequences.next_place(epe, torch.tensor([[0, 2]])).tolist() == [[3]]
 
 
 def test_statistics_of_sequences():

@@ -22,7 +22,7 @@ class Annotations:
             this one.
         places: ``(B, T)``, numbers of places of `grid`.
         maps: ``(B, T, L)``, expected posterior entropy of each place, nats; glimpse t
-            is where map t is lowest.
+            is where map t is lowest, among places that were not seen before.
         entropy: ``(B, T)``, of what g believes after each glimpse, nats.
         ess: ``(B, T - 1)``, effective sample size before each glimpse but the first.
         completion: ``(B, T - 1, N)``, ids of the images that completed it.

@@ -76,6 +76,10 @@ def measure(config: Speed, seed: int, device: torch.device, folder: Path) -> Mea
     whole = statistics(made.places, made.grid)
     found["covered"] = 100 * whole["covered"], "%"
     found["repeats"] = 100 * whole["repeats"] / len(made), "%"
+    back = (
+        made.maps.argmin(dim=2) != made.places
+    )  # a seen place had the lowest estimate
+    found["would_return"] = 100 * float(back[:, 1:].float().mean()), "%"
     for t, bits in enumerate(whole["entropy"], start=1):
         found[f"bits_{t}"] = bits, "bits"
         _, most = whole["most_frequent"][t - 1]

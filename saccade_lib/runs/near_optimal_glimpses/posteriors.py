@@ -1,7 +1,8 @@
 """The network g that judges completions (equation 7), on digits and on birds.
 
 Row ``g-NETWORK-IMAGES-FOLD``: ``g-set-birds-0`` is the set network, trained on fold 0
-of the birds. What it says of completions from fold 1 is not learned by heart.
+of the birds. What it says of completions from fold 1 is not learned by heart. The small
+CNN stands beside it, on the same fold; at `paper` there is the paper's network.
 """
 
 from dataclasses import replace
@@ -44,7 +45,15 @@ def rows() -> dict[str, dict[str, OnImages]]:
                     "quick": quick,
                     "standard": each,
                 }
-    return found
+    return found | {f"g-densenet-birds-{fold}": densenet(fold) for fold in (0, 1)}
+
+
+def densenet(fold: int) -> dict[str, OnImages]:
+    """The paper's network at its sizes, from scratch: for a GPU."""
+    model = replace(BIRDS, side=128, size=32, stride=8, network="densenet")
+    steps = replace(STEPS, steps=12_000, batch=64, rate=1e-3, precision="bfloat16")
+    run = replace(RUNS["birds"], model=model, schedule=steps, shift=8, fold=fold)
+    return {"paper": run}
 
 
 ROWS = rows()

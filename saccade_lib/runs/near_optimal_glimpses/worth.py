@@ -91,8 +91,9 @@ def worth(scorer: Cached, some: ImageSet, first: Tensor, settings: Settings):
     for way, at in ways.items():
         each = [_read(g, images, some.label, at[:, :t]) for t in range(1, T + 1)]
         right[way] = each[-1][1]
-        for name, unit in (("accuracy", "%"), ("entropy", "nats")):
+        for name in ("accuracy", "entropy", "cross_entropy"):
             curves[f"{way}_{name}"] = [e[0][name] for e in each]
+            unit = "%" if name == "accuracy" else "nats"
             found[f"{way}_{name}"] = each[-1][0][name], unit
         inside = sequences.contained(g.grid, at, some.parts, some.visible)
         for k, part in enumerate(some.part_names):
@@ -101,6 +102,9 @@ def worth(scorer: Cached, some: ImageSet, first: Tensor, settings: Settings):
     gap = right["designed"].float() - right["random"].float()
     found["gain"] = 100 * float(gap.mean()), "%"
     found["gain_error"] = 100 * float(gap.std() / len(gap) ** 0.5), "%"
+    promised = torch.cat([m["maps"] for m in made]).gather(2, places[..., None])
+    curves["promised"] = promised.mean(dim=(0, 2)).tolist()
+    found["promised"] = curves["promised"][-1], "nats"
     ess = torch.cat([m["ess"] for m in made]).mean(dim=0).tolist()
     curves["ess"] = [float(scorer.database.M), *ess]
     found["ess"] = ess[-1], ""

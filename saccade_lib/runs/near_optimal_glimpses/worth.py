@@ -64,7 +64,8 @@ def measure(config: Worth, seed: int, device: torch.device, folder: Path) -> Mea
     found, curves = worth(scorer, some, first, settings)
     queries = inside.take(evenly(len(inside), config.others))
     found |= leak(scorer, queries, first, settings)
-    learned = train.of_fold(0).take(torch.arange(min(config.images, len(other))))
+    learned = train.of_fold(0)
+    learned = learned.take(evenly(len(learned), config.images))
     found |= by_heart(g, learned, some, seed)
     metrics = {k: {"value": v, "unit": u} for k, (v, u) in found.items()}
     return Measured(metrics=metrics, curves=curves, data=pack.record())

@@ -27,6 +27,7 @@ PLAN = job.Plan(
     settings=Settings(completions=4, ess=4.0, first=20),
     block=4,
 )
+AT = "_build/annotations/birds--paper"  # of which there is no plan: never made
 SCRIPT = """
 import sys
 sys.path.insert(0, {tests!r})
@@ -171,6 +172,20 @@ def test_a_full_disk_leaves_the_old_file_whole(tmp_path, whole, monkeypatch):
         files.save(path, replace(whole, id=whole.id + 1))
     assert same(annotation.load(path), whole)
     assert os.listdir(tmp_path) == ["set.safetensors"]
+
+
+def test_the_workflow_plans_shards_and_their_joining():
+    words = ["-n", "--nolock", "--cores", "1", "--config", "shards=2", "--"]
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", *words, f"{AT}.safetensors"],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    said = done.stdout + done.stderr
+    for shard in ("1-of-2", "2-of-2"):
+        assert f"{AT}/shard-{shard}.safetensors" in said
 
 
 def test_what_is_no_set_is_explained(tmp_path):

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from saccade_lib import estimators, glimpse
-from saccade_lib.models import bagnet, efficientnet, tnet_parts
+from saccade_lib.models import bagnet, efficientnet, tnet_beyond, tnet_parts
 from saccade_lib.models.tnet_parts import Grid, grid_over, positions
 from saccade_lib.session import one_of
 from saccade_lib.train import Loss, evaluating
@@ -61,9 +61,11 @@ class Config:
         temperature: by which they are divided then.
         choice: ``"top"``: the k most probable cells, also in training (the paper's
             practice); or ``"sample"``: k drawn without replacement, in training.
-        log_prob: of the chosen cells: ``"sum"`` of log p (the paper's practice); or
-            ``"ordered"``, each over what was left to draw (eq. 9).
+        log_prob: of the chosen cells: ``"sum"`` of log p (the paper's practice);
+            ``"ordered"``, each over what was left to draw (eq. 9); or ``"unordered"``,
+            of the set that they are (`tnet_beyond.of_sets`), on two levels.
         reward: ``"right"``: 1 for a right class, else 0; ``"likelihood"``: log p of it.
+        pool: of the vectors of a traversal: ``"mean"``, or ``"weighted"`` (ours).
         detach: keep the location module's gradient from the feature extraction. The
             code does; the paper does not say so.
         antialias: shrink with an antialiased filter; the code does not.
@@ -96,6 +98,7 @@ class Config:
     choice: str = "top"
     log_prob: str = "sum"
     reward: str = "right"
+    pool: str = "mean"
     detach: bool = True
     antialias: bool = False
     places: str = "learned"
@@ -104,8 +107,9 @@ class Config:
     def __post_init__(self):
         one_of("backbone", self.backbone, tuple(BACKBONES))
         one_of("choice", self.choice, ("top", "sample"))
-        one_of("log_prob", self.log_prob, ("sum", "ordered"))
+        one_of("log_prob", self.log_prob, ("sum", "ordered", "unordered"))
         one_of("reward", self.reward, ("right", "likelihood"))
+        one_of("pool", self.pool, ("mean", "weighted"))
         one_of("places", self.places, ("learned", "random", "centre", "oracle"))
         for name in ("lambda_f", "lambda_c", "lambda_r"):
             if not 0 <= getattr(self, name) <= 1:
@@ -120,6 +124,8 @@ class Config:
         if self.picked is not None and len(self.picked) != self.grid:
             raise ValueError(f"picked needs {self.grid} rows, got {self.picked}")
         check_locations(self.locations, self.grid)
+        if self.log_prob == "unordered":
+            check_sets(self.locations, self.regularised)
 
 
 def mini(classes: int, channels: int = 3, base: int = 45, **more) -> Config:
@@ -139,6 +145,20 @@ def check_locations(locations: tuple[int, ...], grid: int) -> None:
             raise ValueError(
                 f"level {level} has {grid} x {grid} cells: {k} of them cannot be chosen"
             )
+
+
+def check_sets(locations: tuple[int, ...], regularised: int) -> None:
+    """Raise ValueError where the unordered-set estimator has no sets."""
+    if len(locations) != 1 or not 2 <= locations[0] <= estimators.MOST_IN_A_SET:
+        raise ValueError(
+            'log_prob "unordered" takes two levels and 2 to '
+            f"{estimators.MOST_IN_A_SET} locations, got {locations}"
+        )
+    if regularised < 2:
+        raise ValueError(
+            'log_prob "unordered" rewards single cells: regularised must be 2 or more, '
+            f"got {regularised}"
+        )
 
 
 @dataclass
@@ -260,6 +280,8 @@ class TNet(nn.Module):
         self.position = position(Fe, config.width)
         if config.places == "learned":
             self.locate = location(M, Fe, config.grid, config.width)
+        if config.pool == "weighted":
+            self.pool = tnet_beyond.WeightedMean(Fe)
         self.classify = nn.Linear(Fe, config.classes)
         of_maps = config.backbone == "bagnet"  # which drops channels of its last map
         self.dropout = nn.Dropout(0.0 if of_maps else config.dropout)
@@ -444,7 +466,7 @@ class TNet(nn.Module):
         cfg = self.config
         x, label = glimpse.checked(batch["image"], cfg.channels), batch["label"]
         seen = self.traverse(x, sample=cfg.choice == "sample", batch=batch)
-        log_p = self._log_p(seen.vectors.mean(dim=1))  # (B, classes)
+        log_p = self._log_p(self.join(seen.vectors))  # (B, classes)
         count = sum(v.vectors.shape[1] for v in seen.levels[: cfg.regularised])
         each = self._log_p(seen.vectors[:, :count])  # (B, 1 + A', classes)
         of_label = log_p.gather(1, label[:, None])  # (B, 1)
@@ -460,27 +482,37 @@ class TNet(nn.Module):
             if cfg.reward == "likelihood":
                 reward, reward_each = of_label, of_each
             found = reward.detach(), reward_each[:, 1:].detach().to(reward.dtype)
-            terms |= self._of_places(seen.log_prob, *found)
+            terms |= self._of_places(seen, *found)
         elif cfg.shown:  # terms of one name in every step
             terms |= dict.fromkeys(("places", "places_each"), log_p.new_zeros(()))
         return Loss(terms, metrics)
+
+    def join(self, vectors: Tensor) -> Tensor:
+        """One vector ``(..., F)`` of those of a traversal ``(..., 1 + A, F)``."""
+        weighted = self.config.pool == "weighted"
+        return self.pool(vectors) if weighted else vectors.mean(dim=-2)
 
     def _log_p(self, vectors: Tensor) -> Tensor:
         """log p(y | vectors), ``(..., classes)``."""
         scores = self.classify(self.dropout(vectors))
         return glimpse.precise(scores).log_softmax(dim=-1)
 
-    def _of_places(self, log_prob: Tensor, reward: Tensor, each: Tensor) -> dict:
+    def _of_places(self, seen: Traversal, reward: Tensor, each: Tensor) -> dict:
         """The two terms of the score function, and the step of the baseline.
 
         Args:
-            log_prob: ``(B, A)``.
             reward: R^s, ``(B, 1)``.
             each: R^k of the first A' attended nodes, ``(B, A')``.
         """
         cfg, b, count = self.config, self.baseline.clone(), each.shape[1]
-        both = estimators.score(log_prob, reward, b)
-        single = estimators.score(log_prob[:, :count], each, b) / max(count, 1)
+        if cfg.log_prob == "unordered":
+            level = seen.levels[0]
+            of_cells = level.log_p[:, 0], level.chosen[:, 0]  # (B, K), (B, k)
+            both, single = tnet_beyond.of_sets(*of_cells, reward, each, b)
+        else:
+            log_prob = seen.log_prob  # (B, A)
+            both = estimators.score(log_prob, reward, b)
+            single = estimators.score(log_prob[:, :count], each, b) / max(count, 1)
         if self.training:
             mean = cfg.lambda_r * reward.mean() + (1 - cfg.lambda_r) * each.mean()
             self.baseline.mul_(0.9).add_(0.1 * mean)
@@ -507,7 +539,7 @@ class TNet(nn.Module):
         x = glimpse.checked(images, self.config.channels)
         with evaluating(self):
             seen = self.traverse(x, locations, one_by_one, sample, batch)
-            probabilities = self._log_p(seen.vectors.mean(dim=1)).exp()
+            probabilities = self._log_p(self.join(seen.vectors)).exp()
         return Prediction(probabilities, seen.location, seen.scale, seen.crops)
 
 

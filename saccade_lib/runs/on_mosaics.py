@@ -18,6 +18,7 @@ from saccade_lib.data import (
     satellite,
 )
 from saccade_lib.models.tnet import TNet
+from saccade_lib.runs import looks
 from saccade_lib.runs.experiment import Experiment, Stream, batches_of
 from saccade_lib.runs.on_traversal import OnTraversal, right
 from saccade_lib.train import evaluating, read_tensors
@@ -44,6 +45,7 @@ class OnMosaics(OnTraversal, Experiment):
     tested: tuple[tuple[int, ...], ...] = ()
 
     code: ClassVar = (mosaics, satellite, composite_parts)
+    unit_of: ClassVar = looks.UNIT_OF
 
     def find(self, quiet: bool) -> door.Source:
         return satellite.find(quiet)
@@ -61,10 +63,15 @@ class OnMosaics(OnTraversal, Experiment):
         )
 
     def evaluate(self, model: nn.Module, canvases: Stream, count: int, device) -> dict:
-        """As `OnTraversal.evaluate`; of more than two levels as `by_locations`."""
+        """As `OnTraversal.evaluate`, and of learned places as `looks.measure`; of more
+        than two levels as `by_locations`."""
         if self.tested:
             return by_locations(model, canvases, self.tested, count, device)
-        return super().evaluate(model, canvases, count, device)
+        found = super().evaluate(model, canvases, count, device)
+        if isinstance(model, TNet) and model.config.places == "learned":
+            seen = looks.look(model, batches_of(canvases, count, device))
+            found |= looks.measure(seen)
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,12 @@
 """Rows of TNet, one module a question."""
 
-from saccade_lib.runs.tnet import counts, digits, photographs, satellite, speed
+from saccade_lib.runs.tnet import beyond, counts, digits, photographs, satellite, speed
 
-ROWS = counts.ROWS | speed.ROWS | digits.ROWS | photographs.ROWS | satellite.ROWS
+ROWS = (
+    counts.ROWS
+    | speed.ROWS
+    | digits.ROWS
+    | photographs.ROWS
+    | satellite.ROWS
+    | beyond.ROWS
+)

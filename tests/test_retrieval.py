@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from saccade_lib import design, estimators, retrieval, toy_designs
+from saccade_lib import design, estimators, glimpse, retrieval, toy_designs
 from saccade_lib.design import Grid
 from saccade_lib.retrieval import Components, Database
 
@@ -28,7 +28,8 @@ def test_a_grid_covers_the_image_and_says_where():
     assert (grid.n, grid.L) == (13, 169)  # of the published sequences, not 12 x 12
     assert grid.corners[0].tolist() == [0, 0] and grid.corners[-1].tolist() == [96, 96]
     assert grid.views.any(dim=0).all() and (grid.views.sum(dim=(1, 2)) == 32**2).all()
-    assert torch.allclose(grid.locations[0], torch.tensor([-0.75, -0.75]))
+    # The numbers of places are those of the book's other grids, so that they can teach.
+    assert torch.allclose(grid.locations, glimpse.grid_locations(13, 32 / 128))
     image = torch.arange(128.0 * 128).view(1, 1, 128, 128)
     place = 5 * 13 + 6  # row 40, column 48: the first place of the authors' sequences
     patch = grid.patches(image, torch.tensor([[place]]))[0, 0]

@@ -20,6 +20,10 @@ wildcard_constraints:
     name=r"[\w-]+",
     paper=r"[a-z0-9-]+",
     run=r"[a-z0-9-]+--(quick|standard|paper)--\d+",
+    set=r"[a-z]+",
+    profile=r"quick|standard|paper",
+    i=r"\d+",
+    n=r"\d+",
 
 rule book:
     input: "_build/site.done"
@@ -54,3 +58,22 @@ rule record:
     output: "book/records/{paper}/{run}.json"
     log: "_build/logs/{paper}--{run}.log"
     shell: "{PYTHON:q} workflow/runs.py make {wildcards.paper} {wildcards.run}"
+
+# A set of glimpse sequences, in `--config shards=N` parts that need not share a machine:
+#   snakemake --cores 2 _build/annotations/birds--standard.safetensors --config shards=4
+SHARDS = int(config.get("shards", 1))
+
+rule annotation:
+    input:
+        expand("_build/annotations/{{set}}--{{profile}}/shard-{i}-of-{n}.safetensors",
+            i=range(1, SHARDS + 1), n=SHARDS)
+    output: "_build/annotations/{set}--{profile}.safetensors"
+    shell:
+        "{PYTHON:q} -m saccade_lib.annotation join {wildcards.set}"
+        " --profile {wildcards.profile} --shards {SHARDS}"
+
+rule shard:
+    output: "_build/annotations/{set}--{profile}/shard-{i}-of-{n}.safetensors"
+    shell:
+        "{PYTHON:q} -m saccade_lib.annotation make {wildcards.set}"
+        " --profile {wildcards.profile} --shard {wildcards.i}/{wildcards.n}"

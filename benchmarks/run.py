@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -29,10 +29,17 @@ sys.path.insert(0, str(ROOT))  # also where the package is not installed
 import loops  # noqa: E402
 import plain_ram  # noqa: E402
 
-from saccade_lib import glimpse, pyramid, session  # noqa: E402
+from saccade_lib import (  # noqa: E402
+    glimpse,
+    pyramid,
+    retrieval,
+    sequences,
+    session,
+)
 from saccade_lib.data import digits, door  # noqa: E402
 from saccade_lib.data.digits import Canvases  # noqa: E402
 from saccade_lib.models import (  # noqa: E402
+    avp,
     bagnet,
     baselines,
     recurrent_attention,
@@ -232,6 +239,28 @@ def traversal() -> list[dict]:
     )
 
 
+def judging() -> list[dict]:
+    """Expected entropies of 169 places over 32 completions: evaluations of g."""
+    torch.manual_seed(0)
+    config = avp.Config(41)
+    g = avp.Avp(config).eval()
+    cnn = avp.Avp(replace(config, network="cnn", width=16)).eval()
+    images = torch.rand(64, 3, 64, 64)
+    base = retrieval.Database(images, torch.arange(64), g.grid, flip=True, reach=1)
+    places, index = torch.tensor([0, 84]), torch.arange(32)
+    weights = torch.full((32,), 1 / 32)
+    ways = {
+        "embeddings kept": sequences.Cached(g, base),
+        "patches read anew": sequences.Plain(g, base),
+        "small CNN on masked images": sequences.Plain(cnn, base),
+    }
+    sides = [
+        Side(name, partial(way.epe, images[0], places, index, weights), 32 * 169)
+        for name, way in ways.items()
+    ]
+    return measure(*sides, repeats=1)
+
+
 def step(model: torch.nn.Module, optimiser, batch: dict) -> None:
     optimiser.zero_grad(set_to_none=True)
     model.loss(batch | {"progress": 0.0}).total.backward()
@@ -253,6 +282,7 @@ def main() -> int:
         "one training step at 100x100": partial(training, pack),
         "RAM on 28x28, with its data": partial(recurrent, pack),
         "TNet, 5 locations on 224x224": traversal,
+        "maps of expected entropy at 64x64": judging,
     }
     found = {}
     for name, part in parts.items():

@@ -7,17 +7,79 @@ y = f_fovea(I, l). The next glimpse should have the lowest *expected posterior e
 p(theta | y, l) says (equation 5) or as a network g does (equation 6).
 
 Images that agree come from a database: `retrieval_weights` and `residual_counts`.
-`observe` is what the network is shown. `toy_designs` has a bed on which all this is
-exact. All entropies are in nats.
+`observe` is what the network is shown; a `Grid` has the places. `toy_designs` has a bed
+on which all this is exact. All entropies are in nats.
 
 Shapes: B queries, L places, N images of a database or draws from it, K labels.
 """
+
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 from torch.special import entr
 
 from saccade_lib import estimators
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where a square glimpse of a square image may lie: L = n x n top left corners.
+
+    Attributes:
+        side: of the image, pixels.
+        size: S, side of a glimpse, pixels.
+        stride: pixels from one corner to the next; the last glimpse ends at the border.
+            The paper's 12 x 12 corners, 8 pixels apart, end before it; its published
+            sequences have the 13 x 13 of ``Grid(128, 32, 8)``.
+    """
+
+    side: int
+    size: int
+    stride: int
+
+    def __post_init__(self):
+        rest = self.side - self.size
+        if min(self.side, self.size, self.stride) < 1 or rest < 0 or rest % self.stride:
+            raise ValueError(
+                f"glimpses of {self.size} pixels, {self.stride} apart, do not end at "
+                f"the border of {self.side}: side - size must be a multiple of stride"
+            )
+
+    @property
+    def n(self) -> int:
+        return (self.side - self.size) // self.stride + 1
+
+    @property
+    def L(self) -> int:
+        return self.n**2
+
+    @cached_property
+    def corners(self) -> Tensor:
+        """``(L, 2)``, row and column of the first pixel, row by row."""
+        line = torch.arange(self.n) * self.stride
+        return torch.cartesian_prod(line, line)
+
+    @cached_property
+    def views(self) -> Tensor:
+        """The pixels of each place, ``(L, H, W)`` bool."""
+        gap = torch.arange(self.side) - self.corners[..., None]  # (L, 2, side)
+        inside = (gap >= 0) & (gap < self.size)
+        return inside[:, 0, :, None] & inside[:, 1, None, :]
+
+    @cached_property
+    def locations(self) -> Tensor:
+        """Centres (x, y) of the glimpses in [-1, 1], ``(L, 2)``."""
+        return (2 * self.corners.flip(1) + self.size) / self.side - 1
+
+    def patches(self, images: Tensor, places: Tensor) -> Tensor:
+        """Glimpses ``(B, t, C, S, S)`` of images ``(B, C, H, W)`` at places (B, t)."""
+        every = images.unfold(2, self.size, self.stride)
+        every = every.unfold(3, self.size, self.stride)  # (B, C, n, n, S, S), a view
+        row, column = places // self.n, places % self.n
+        b = torch.arange(len(images), device=images.device)[:, None]
+        return every[b, :, row, column]
 
 
 def entropy(p: Tensor) -> Tensor:
@@ -76,7 +138,7 @@ def squared_distance(images: Tensor, query: Tensor, seen: Tensor) -> Tensor:
 
 
 def retrieval_weights(
-    distance: Tensor, v: float, own: Tensor, log_prior: Tensor | float = 0.0
+    distance: Tensor, v: Tensor | float, own: Tensor, log_prior: Tensor | float = 0.0
 ) -> Tensor:
     """The relaxed p(I | y, l) over a database, proportional to p(I) exp(-d / v).
 
@@ -84,7 +146,8 @@ def retrieval_weights(
 
     Args:
         distance: ``(B, N)``, from `squared_distance`.
-        v: > 0, in squared units of a pixel; 0 is the limit of exact matches.
+        v: > 0, in squared units of a pixel; 0 is the limit of exact matches. One for
+            all queries, or ``(B,)``.
         own: ``(B, N)`` bool: the query itself, its flip, anything derived from it.
             Their weight is exactly 0. An argument without a default, because a query
             that completes itself knows what it has not looked at.
@@ -93,8 +156,9 @@ def retrieval_weights(
     Raises:
         ValueError: v not positive, or a query with nothing else in the database.
     """
-    if not v > 0:
-        raise ValueError(f"v must be positive, got {v}: it is a temperature")
+    v = torch.as_tensor(v, dtype=distance.dtype, device=distance.device)
+    if not (v > 0).all():
+        raise ValueError(f"v must be positive, got {v.tolist()}: it is a temperature")
     if own.shape != distance.shape or own.dtype != torch.bool:
         raise ValueError(
             f"own must be bool of shape {tuple(distance.shape)}, got "
@@ -102,7 +166,7 @@ def retrieval_weights(
         )
     if own.all(dim=1).any():
         raise ValueError("a query needs an image of another origin in the database")
-    log_w = (log_prior - distance / v).masked_fill(own, -torch.inf)
+    log_w = (log_prior - distance / v.view(-1, 1)).masked_fill(own, -torch.inf)
     return estimators.normalised_weights(log_w.T).T
 
 

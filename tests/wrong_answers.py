@@ -380,6 +380,23 @@ WRONG = {
         ("rest * (1 - rest / missing)", "N * p * (1 - p)"),
         ("(1 - rest / missing)", "(1 - rest)"),
     ],
+    "worth": [
+        (".masked_fill(own, -torch.inf)", ""),
+        ("w.square().sum() < ess", "w.square().sum() > ess"),
+        ("-distance / v", "-distance.sqrt() / v"),
+    ],
+    "by-components": [
+        ("+ 2 * z @ b", "+ z @ b"),
+        ("mean[seen] - query[seen]", "query[seen] - mean[seen]"),
+        (" + gap.square().sum()", ""),
+        ("W[seen], mean[seen] - query[seen]", "W, mean - query"),  # not a number
+    ],
+    "next-answers": [
+        ("sorted(set(seen))", "sorted(seen)"),  # twice counts twice
+        ("sorted(set(seen))", "list(dict.fromkeys(seen))"),  # bits of the order
+        ("new[places] = 0", "pass"),  # a second look adds
+        ("(len(places) + new)", "(len(places) + 1)"),
+    ],
     "aspects": [
         ("a * r, r / a", "r / a, a * r"),  # exchanged
         ("a * r, r / a", "a, 1 / a"),  # of a square picture

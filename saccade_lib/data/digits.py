@@ -87,7 +87,7 @@ class Canvases:
                 f"side {self.side} is too small: {self.task!r} with digits of "
                 f"{self.digit} pixels needs {needed}"
             )
-        images, labels = _split(self.pack, self.split)
+        images, labels = of_split(self.pack, self.split)
         # On the class's own shelf: a frozen dataclass is not to be assigned to.
         object.__setattr__(self, "_images", {"cpu": torch.from_numpy(images)})
         object.__setattr__(self, "_labels", {"cpu": torch.from_numpy(labels)})
@@ -425,7 +425,8 @@ def _shifted(x: Tensor, count: int) -> Tensor:
     return (x >> count) & (2 ** (64 - count) - 1)
 
 
-def _split(pack: Pack, split: str) -> tuple[np.ndarray, np.ndarray]:
+def of_split(pack: Pack, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Digits and labels of a split, which never mix."""
     if split == "test":
         return pack.test_images, pack.test_labels
     held_out = len(pack.train_images) // 6  # MNIST: digits 50,000 to 59,999

@@ -14,6 +14,7 @@ from saccade_lib import cost
 from saccade_lib import train as training
 from saccade_lib.data import door
 from saccade_lib.models import (
+    avp,
     bagnet,
     baselines,
     efficientnet,
@@ -40,6 +41,7 @@ MODELS = {
     efficientnet.Config: efficientnet.EfficientNetB0,
     saccader.Config: saccader.Saccader,
     imagenet_dram.Config: imagenet_dram.ImagenetDram,
+    avp.Config: avp.Avp,
 }
 
 
@@ -79,6 +81,9 @@ class Experiment:
     def evaluate(self, model, canvases: "Stream", count: int, device) -> dict:
         """Metrics by name, in per cent but for `unit_of`; ``accuracy`` chooses."""
         return evaluate(model, canvases, count, device)
+
+    def settle(self, model, canvases: "Stream", device) -> None:
+        """What is fitted on validation images once training has ended: nothing."""
 
 
 class Stream(Protocol):
@@ -150,6 +155,7 @@ def train(
         folder=folder,
         progress=progress,
     )
+    experiment.settle(model, held_out, device)
     unseen = experiment.canvases(pack, "test", seed)
     measured = experiment.evaluate(model, unseen, experiment.test, device)
     metrics = {

@@ -12,7 +12,12 @@ import torch
 from saccade_lib import cost, glimpse, models, records, session
 from saccade_lib import train as training
 from saccade_lib.runs import experiment as experiment_module
-from saccade_lib.runs import recurrent_attention, tnet, variational_saccading
+from saccade_lib.runs import (
+    near_optimal_glimpses,
+    recurrent_attention,
+    tnet,
+    variational_saccading,
+)
 from saccade_lib.runs.experiment import Experiment, Outcome, build, train
 from saccade_lib.runs.measurement import Measured, Measurement
 
@@ -20,6 +25,7 @@ ROWS = {
     "variational-saccading": variational_saccading.ROWS,
     "recurrent-attention": recurrent_attention.ROWS,
     "tnet": tnet.ROWS,
+    "near-optimal-glimpses": near_optimal_glimpses.ROWS,
 }
 WEIGHTS_LIMIT = 2_000_000  # bytes of weights that may lie beside a record
 

@@ -43,6 +43,7 @@ NAMED = [
     "notebooks/32-photographs.html",
     "notebooks/33-satellite.html",
     "notebooks/40-an-experiment-designer.html",
+    "notebooks/41-a-designers-pipeline.html",
 ]
 
 

@@ -1,0 +1,5 @@
+"""Rows of Near-Optimal Glimpse Sequences, one module a question."""
+
+from saccade_lib.runs.near_optimal_glimpses import posteriors, speed, worth
+
+ROWS = posteriors.ROWS | worth.ROWS | speed.ROWS

@@ -12,7 +12,7 @@ from saccade_lib.models.tnet_parts import grid_over
 from saccade_lib.runs import on_traversal
 from saccade_lib.runs.experiment import build, train
 from saccade_lib.runs.on_traversal import LOCATIONS, OnDigitCells, OnPictures
-from saccade_lib.runs.tnet import digits, photographs
+from saccade_lib.runs.tnet import digits, photographs, recipe
 from saccade_lib.train import Schedule
 
 TINY = OnDigitCells(
@@ -67,6 +67,23 @@ def test_one_traversal_counts_what_a_prediction_at_each_number_says(places):
     assert found["accuracy"] == found["accuracy_3"]
     if places == "oracle":
         assert found["hit_rate_1"] == 100
+
+
+@pytest.mark.parametrize("name", ["saccader", "dram"])
+def test_the_rivals_count_what_a_prediction_at_each_number_says(name):
+    model = recipe.rivals(TINY.model)[name]
+    run = replace(TINY, model=replace(model, width=1 / 16))
+    net, stream = build(run, 1).eval(), TINY.canvases(embedded(), "test", 0)
+    found = run.evaluate(net, stream, 6, "cpu")
+    batch = stream.batch(torch.arange(6))
+    for k in (1, 3, 8):
+        seen = net.predict(batch["image"], glimpses=k)
+        right = (seen.probabilities.argmax(dim=1) == batch["label"]).float().mean()
+        assert found[f"accuracy_{k}"] == pytest.approx(100 * float(right), abs=1e-4)
+        away = (seen.location - batch["centre"]).abs().amax(dim=2)
+        hit = (away <= seen.scale).any(dim=1).float().mean()
+        assert found[f"hit_rate_{k}"] == pytest.approx(100 * float(hit), abs=1e-4)
+    assert found["accuracy"] == found["accuracy_3"]
 
 
 def test_without_the_whole_image_the_cells_are_classified_alone():

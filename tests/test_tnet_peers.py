@@ -92,7 +92,7 @@ def test_a_place_of_saccader_depends_on_its_window_alone():
     (slope,) = torch.autograd.grad(classes[0, :, 1, 3].sum(), image)
     there = slope[0].abs().sum(dim=0)
     seen = saccader.Visits(torch.tensor([[8]]), None, classes)  # row 1, column 3 of 5
-    location, scale = net._windows(seen, 109)
+    location, scale = net.windows(seen, 109)
     left, top, right, bottom = glimpse.boxes(location, scale, 109, 109)[0, 0].tolist()
     rows, columns = there.sum(dim=1).nonzero(), there.sum(dim=0).nonzero()
     assert (rows.min(), rows.max() + 1) == (pytest.approx(top), pytest.approx(bottom))
@@ -102,17 +102,55 @@ def test_a_place_of_saccader_depends_on_its_window_alone():
 
 def test_phases_of_saccader_train_their_own_part():
     data = batch(109)
-    parts = {}
-    for phase in ("representation", "location", "all"):
-        net = tiny_saccader(phase=phase).train()
-        net.loss(data).total.backward()
+    parts, terms = {}, {}
+    for progress, phase in ((0.0, "class"), (0.6, "order"), (0.7, "places")):
+        net = tiny_saccader(phases=(0.6, 0.7)).train()
+        loss = net.loss(data | {"progress": progress})
+        loss.total.backward()
         reached = {n for n, p in net.named_parameters() if p.grad is not None}
         parts[phase] = {name.split(".")[0] for name in reached}
-    assert parts["representation"] == {"places"}
-    assert parts["location"] == {"attend", "mix", "weigh"}
-    assert parts["all"] == {"places", "attend", "mix", "weigh"}
-    with pytest.raises(ValueError, match="phase must be"):
-        tiny_saccader(phase="both")
+        terms[phase] = {name for name, term in loss.terms.items() if term.requires_grad}
+    assert parts["class"] == {"places"} and terms["class"] == {"class"}
+    assert parts["order"] == {"attend", "mix", "weigh"} and terms["order"] == {"order"}
+    assert parts["places"] == {"places", "attend", "mix", "weigh"}
+    assert terms["places"] == {"class", "places"}
+    assert set(net.loss(data).terms) == {"class", "order", "places"}
+    for phases in ((0.7, 0.6), (0.5, 1.1)):
+        with pytest.raises(ValueError, match="two shares of training in order"):
+            tiny_saccader(phases=phases)
+
+
+def test_the_second_phase_teaches_the_order_of_the_scores():
+    torch.manual_seed(0)
+    net = tiny_saccader(phases=(0.0, 1.0)).train()
+    data = batch(101) | {"progress": 0.5}
+    for block in net.places.body[3:]:
+        torch.nn.init.ones_(block.body[-1].weight)
+    optimiser = torch.optim.Adam(net.parameters(), 3e-2)
+    losses = []
+    for _ in range(12):
+        loss = net.loss(data)
+        optimiser.zero_grad()
+        loss.total.backward()
+        optimiser.step()
+        losses.append(loss.total.item())
+    assert losses[-1] < losses[0] - 0.1, losses
+    with torch.no_grad():
+        seen = net.visit(2 * data["image"] - 1, 12, taught=True)
+    flat = seen.classes.flatten(2)  # (B, classes, h w)
+    for scores, places in zip(flat, seen.place, strict=True):
+        of_likely = scores[scores.mean(dim=1).argmax()][places]
+        assert (of_likely.diff() <= 0).all() and len(places.unique()) == 12
+
+
+def test_fewer_places_of_saccader_are_the_first_of_more():
+    net = tiny_saccader().eval()
+    image = batch(109)["image"]
+    with torch.no_grad():
+        seen = net.visit(2 * image - 1, 5, sample=False)
+    for k in (1, 3, 5):
+        p = net.predict(image, glimpses=k).probabilities
+        torch.testing.assert_close(seen.chosen(k).softmax(dim=1), p)
 
 
 def test_dram_sees_fine_squares_and_the_mean_of_coarse_ones():
@@ -162,4 +200,4 @@ def test_the_mean_of_class_scores_is_of_the_visited_places():
     classes = torch.rand(2, 4, 3, 3)
     seen = saccader.Visits(torch.tensor([[0, 8], [4, 5]]), None, classes)
     wanted = (classes[0, :, 0, 0] + classes[0, :, 2, 2]) / 2
-    torch.testing.assert_close(seen.chosen[0], wanted)
+    torch.testing.assert_close(seen.chosen()[0], wanted)

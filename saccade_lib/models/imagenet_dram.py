@@ -161,7 +161,7 @@ class ImagenetDram(nn.Module):
         """The context, then T glimpses.
 
         Returns:
-            ``scores (B, classes)`` after the last glimpse, ``location (B, T, 2)``, and
+            ``scores (B, T, classes)`` after each glimpse, ``location (B, T, 2)``, and
             ``log_prob (B, T)`` of the places.
         """
         cfg, side = self.config, images.shape[-1]
@@ -174,21 +174,22 @@ class ImagenetDram(nn.Module):
         location = images.new_zeros(len(images), 2)
         zero = images.new_zeros(len(images), self.where.dense.out_features // 4)
         what, where = (zero, zero), (zero, zero)
-        places, log_probs = [], []
+        places, log_probs, scores = [], [], []
         for t in range(glimpses + 1):
             seen = self.read(self.glimpses(x, location, all_squares=t == 0))
             what = self.what(seen, what)
             where = self.where(what[0], where)
-            scores = self.classify(what[0])  # (B, classes)
-            mean = (1 - cfg.size / side) * torch.tanh(self.place(where[0]))  # (B, 2)
+            scores.append(glimpse.precise(self.classify(what[0])))  # (B, classes)
+            mean = glimpse.precise(torch.tanh(self.place(where[0])))  # (B, 2)
+            mean = (1 - cfg.size / side) * mean
             if t == 0:  # the context starts the second LSTM alone
                 what = (zero, zero)
             if t < glimpses:
                 location, log_prob = self._draw(mean, 1 - cfg.size / side, sample)
                 places.append(location)
                 log_probs.append(log_prob)
-        location, log_prob = torch.stack(places, 1), torch.stack(log_probs, 1)
-        return {"scores": scores, "location": location, "log_prob": log_prob}
+        found = {"scores": scores[1:], "location": places, "log_prob": log_probs}
+        return {name: torch.stack(values, dim=1) for name, values in found.items()}
 
     def _draw(self, mean: Tensor, reach: float, sample: bool) -> tuple[Tensor, Tensor]:
         """Places inside the image, and the density of the draws behind them."""
@@ -213,11 +214,12 @@ class ImagenetDram(nn.Module):
         """
         x, label = glimpse.checked(batch["image"], self.config.channels), batch["label"]
         made = self.run(x, self.config.glimpses, sample=True)
-        right = (made["scores"].argmax(dim=1) == label).float()[:, None]  # (B, 1)
+        last = made["scores"][:, -1]  # (B, classes)
+        right = (last.argmax(dim=1) == label).float()[:, None]  # (B, 1)
         # The released baseline is the mean reward of the batch.
         places = estimators.score(made["log_prob"], right, right.mean())
         terms = {
-            "class": F.cross_entropy(made["scores"], label),
+            "class": F.cross_entropy(last, label),
             "places": self.config.weight * places / self.config.glimpses,
         }
         return Loss(terms, {"train_accuracy": 100 * right.mean()})
@@ -243,4 +245,5 @@ class ImagenetDram(nn.Module):
         scale = location.new_full(
             location.shape[:2], self.config.size / images.shape[-1]
         )
-        return Prediction(made["scores"].softmax(dim=1), location, scale)
+        p = made["scores"][:, -1].softmax(dim=1)
+        return Prediction(p, location, scale)

@@ -7,8 +7,13 @@ the classification is of a few patches, but the cost is that of all: it hardly d
 on T. That is what TNet is measured against.
 
 Built from the released code (TensorFlow 1) for its counts and its forward pass. The
-paper trains in three phases; `Config.phase` names them. What is not in the released
-losses, namely schedules and weight decay, is left out.
+paper trains in three phases, one after the other, each with a schedule of its own;
+here they share one training (`Config.phases`). Weight decay is left out.
+
+    1. representation: class scores of all places averaged, cross-entropy;
+    2. location: the cell learns to visit places in the order of their scores for the
+       likeliest class; nothing else is trained;
+    3. all: cross-entropy of the T places, and the score function.
 
 Letters: B images, C channels, h x w places, F features, T glimpses.
 """
@@ -38,10 +43,7 @@ class Config:
         glimpses: T.
         width: factor on all numbers of channels; 1 is the paper's.
         blocks: ``"full"`` or ``"small"``, as of `bagnet.Config`.
-        phase: of training: ``"representation"``, the class scores of all places
-            averaged; ``"location"``, the cell learns to visit places in the order of
-            their scores for the predicted class; ``"all"``, cross-entropy of the T
-            places and the score function.
+        phases: shares of training at which the second and the third phase begin.
     """
 
     classes: int
@@ -49,12 +51,13 @@ class Config:
     glimpses: int = 6
     width: float = 1.0
     blocks: str = "full"
-    phase: str = "all"
+    phases: tuple[float, float] = (0.6, 0.7)
 
     def __post_init__(self):
-        if self.phase not in ("representation", "location", "all"):
+        second, third = self.phases
+        if not 0 <= second <= third <= 1:
             raise ValueError(
-                f"phase must be representation, location or all, got {self.phase!r}"
+                f"phases must be two shares of training in order, got {self.phases}"
             )
 
 
@@ -87,11 +90,10 @@ class Visits:
     scores: Tensor
     classes: Tensor
 
-    @property
-    def chosen(self) -> Tensor:
-        """Mean class scores of the visited places, ``(B, classes)``."""
+    def chosen(self, glimpses: int | None = None) -> Tensor:
+        """Mean class scores of the first so many places (all T), ``(B, classes)``."""
         flat = self.classes.flatten(2)  # (B, classes, h w)
-        wanted = self.place[:, None].expand(-1, flat.shape[1], -1)
+        wanted = self.place[:, None, :glimpses].expand(-1, flat.shape[1], -1)
         return flat.gather(2, wanted).mean(dim=2)
 
 
@@ -114,8 +116,9 @@ class Block(nn.Module):
         nn.init.zeros_(self.body[-1].weight)
         self.crop = (k - 1) // 2
         self.shortcut = self.again = None
+        self.stride = spec.stride
         if spec.stride > 1 or inputs != outputs:
-            self.shortcut = nn.Conv2d(inputs, outputs, 1, spec.stride, bias=False)
+            self.shortcut = nn.Conv2d(inputs, outputs, 1, bias=False)
             self.again = nn.BatchNorm2d(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -123,7 +126,9 @@ class Block(nn.Module):
         if self.crop:
             x = F.pad(x, (-self.crop,) * 4)
         if self.shortcut is not None:
-            x, y = self.shortcut(x), self.again(y)
+            # A strided 1x1 convolution, written out, as in `bagnet` and for its reason.
+            x = self.shortcut(x[..., :: self.stride, :: self.stride])
+            y = self.again(y)
         return F.relu(y + x, inplace=True)
 
 
@@ -181,28 +186,32 @@ class Saccader(nn.Module):
         self.weigh = nn.Conv2d(low, 1, 1, bias=False)  # all weights of the cell
 
     def visit(
-        self, x: Tensor, glimpses: int, sample: bool, detach: bool = False
+        self, x: Tensor, glimpses: int, sample: bool = False, taught: bool = False
     ) -> Visits:
         """T places of images ``(B, C, H, W)`` in [-1, 1], none of them twice.
 
         Args:
-            detach: keep what is learned of *where* from the network that says *what*.
+            sample: draw the places; the best one at each step otherwise.
+            taught: visit them in the order of their scores for the likeliest class,
+                and keep what is learned of *where* from the network that says *what*.
         """
         wide, low, classes = self.places(x)
-        if detach:
+        if taught:
             wide, low, classes = wide.detach(), low.detach(), classes.detach()
-        mixed = self.mix(torch.cat((self.attend(wide), low), dim=1))  # (B, F, h, w)
+        mixed = self.mix(torch.cat((self.attend(wide), low), dim=1))
+        mixed = glimpse.precise(mixed)  # (B, F, h, w); 1e5 has no neighbours in 16 bits
         h, w = mixed.shape[-2:]
         if not 1 <= glimpses <= h * w:
             raise ValueError(f"{glimpses} of {h} x {w} places cannot be visited")
         visited = mixed.new_zeros(len(x), h * w)
+        teacher = ranked(classes, glimpses) if taught else None
         places, scores = [], []
-        for _ in range(glimpses):
+        for t in range(glimpses):
             score = self._scores(mixed, visited)  # (B, h w)
             keys = score.detach()
             if sample:
                 keys = keys - torch.empty_like(keys).exponential_().log()
-            place = keys.argmax(dim=1)  # (B,)
+            place = keys.argmax(dim=1) if teacher is None else teacher[:, t]  # (B,)
             visited = visited.scatter(1, place[:, None], 1.0)
             places.append(place)
             scores.append(score)
@@ -221,35 +230,34 @@ class Saccader(nn.Module):
         return score - NEVER * visited
 
     def loss(self, batch: dict) -> Loss:
-        """Named terms of the configured phase.
+        """Named terms, those of other phases at zero.
 
         Args:
-            batch: ``image (B, C, H, W)`` in [0, 1], ``label (B,)``.
+            batch: ``image (B, C, H, W)`` in [0, 1], ``label (B,)``; ``progress`` of
+                training in [0, 1), without which it is the last phase.
         """
         x = 2 * glimpse.checked(batch["image"], self.config.channels) - 1
-        label, phase = batch["label"], self.config.phase
-        if phase == "representation":
-            scores = self.places(x)[2].mean(dim=(2, 3))  # (B, classes)
-            return Loss({"class": F.cross_entropy(scores, label)}, right(scores, label))
-        if phase == "location":
-            return Loss({"order": self._order(x)})
+        label, done = batch["label"], batch.get("progress", 1.0)
+        second, third = self.config.phases
+        terms = dict.fromkeys(("class", "order", "places"), x.new_zeros(()))
+        if done < second:
+            scores = glimpse.precise(self.places(x)[2].mean(dim=(2, 3)))  # (B, classes)
+            terms["class"] = F.cross_entropy(scores, label)
+            return Loss(terms, right(scores, label))
+        if done < third:
+            seen = self.visit(x, ORDERED, taught=True)
+            each = seen.scores.flatten(0, 1)  # (B T, h w)
+            terms["order"] = F.cross_entropy(each, seen.place.flatten())
+            return Loss(terms, right(seen.chosen(self.config.glimpses), label))
         seen = self.visit(x, self.config.glimpses, sample=True)
-        scores = seen.chosen
+        scores = glimpse.precise(seen.chosen())
         log_p = seen.scores.log_softmax(dim=2).gather(2, seen.place[..., None])[..., 0]
         reward = (scores.argmax(dim=1) == label).float()[:, None]  # (B, 1)
+        terms["class"] = F.cross_entropy(scores, label)
         # The released baseline is the mean reward of the batch.
-        places = estimators.score(log_p, reward, reward.mean()) / log_p.shape[1]
-        terms = {"class": F.cross_entropy(scores, label), "places": places}
+        terms["places"] = estimators.score(log_p, reward, reward.mean())
+        terms["places"] = terms["places"] / log_p.shape[1]
         return Loss(terms, right(scores, label))
-
-    def _order(self, x: Tensor) -> Tensor:
-        """Cross-entropy of step t with the place of the t-th highest class score."""
-        seen = self.visit(x, ORDERED, sample=True, detach=True)
-        flat = seen.classes.flatten(2)  # (B, classes, h w)
-        likely = flat.mean(dim=2).argmax(dim=1)  # (B,)
-        of_likely = flat[torch.arange(len(x), device=x.device), likely]  # (B, h w)
-        wanted = of_likely.topk(ORDERED, dim=1).indices  # (B, T)
-        return F.cross_entropy(seen.scores.flatten(0, 1), wanted.flatten())
 
     @torch.no_grad()
     def predict(
@@ -268,16 +276,28 @@ class Saccader(nn.Module):
         x = 2 * glimpse.checked(images, self.config.channels) - 1
         with evaluating(self):
             seen = self.visit(x, glimpses or self.config.glimpses, sample)
-        location, scale = self._windows(seen, images.shape[-1])
-        return Prediction(seen.chosen.softmax(dim=1), location, scale)
+        location, scale = self.windows(seen, images.shape[-1])
+        return Prediction(seen.chosen().softmax(dim=1), location, scale)
 
-    def _windows(self, seen: Visits, side: int) -> tuple[Tensor, Tensor]:
+    def windows(self, seen: Visits, side: int) -> tuple[Tensor, Tensor]:
         """Location ``(B, T, 2)`` and scale ``(B, T)`` of what the places have seen."""
         last = cost.receptive_fields(self.places.chain(), side)[-1]
         w = seen.classes.shape[-1]
         at = torch.stack((seen.place % w, seen.place // w), dim=-1)  # (B, T, 2)
         location = glimpse.to_location(at * last.step + last.first, side, side)
         return location, location.new_full(location.shape[:2], last.field / side)
+
+
+def ranked(classes: Tensor, count: int) -> Tensor:
+    """Places ``(B, count)`` with the highest scores for the likeliest class.
+
+    Args:
+        classes: ``(B, classes, h, w)``; the likeliest is that of the mean over places.
+    """
+    flat = classes.flatten(2)  # (B, classes, h w)
+    likely = flat.mean(dim=2).argmax(dim=1)  # (B,)
+    of_likely = flat[torch.arange(len(flat), device=flat.device), likely]  # (B, h w)
+    return of_likely.topk(count, dim=1).indices
 
 
 def right(scores: Tensor, label: Tensor) -> dict[str, Tensor]:

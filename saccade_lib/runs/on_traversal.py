@@ -11,20 +11,27 @@ import torch
 from torch import Tensor
 
 from saccade_lib.data import augmentation, door, imagenet
+from saccade_lib.models.imagenet_dram import ImagenetDram
+from saccade_lib.models.saccader import Saccader
 from saccade_lib.models.tnet import TNet, Traversal
 from saccade_lib.models.tnet_parts import grid_over
 from saccade_lib.runs.experiment import Experiment, Stream, batches_of
 from saccade_lib.runs.on_digits import OnDigits
 from saccade_lib.train import evaluating
 
-LOCATIONS = (0, 1, 2, 3, 4, 5)  # those of Table 1 and section 5.3 of the paper
+# Those of Table 1 and section 5.3 of the paper.
+LOCATIONS = (0, 1, 2, 3, 4, 5)
+PLACES = (1, 2, 3, 4, 5, 6, 8, 20, 30)  # of Saccader
+GLIMPSES = (1, 2, 3, 4, 5, 8, 20)  # of DRAM
 
 
 class OnTraversal:
     """What rows on digits and on photographs share: `evaluate`."""
 
     def evaluate(self, model, canvases: Stream, count: int, device) -> dict:
-        """Per cent right. Of a classifier of whole images ``accuracy`` and ``top5``.
+        """Per cent right. Of a classifier of whole images ``accuracy`` and ``top5``; of
+        Saccader ``accuracy_k``, ``top5_k`` and ``hit_rate_k`` too, at each k of
+        `PLACES`, and of DRAM at each k of `GLIMPSES`.
 
         Of TNet, at each number k of `LOCATIONS`: ``accuracy_k`` and ``top5_k``;
         ``attended_k``, the same without the whole image's vector (k > 0);
@@ -33,15 +40,17 @@ class OnTraversal:
         what is to be found in such a cell. ``accuracy`` is that at the number of
         locations that is trained.
         """
-        if not isinstance(model, TNet):
+        sums = {TNet: _one_batch, Saccader: _visits, ImagenetDram: _glimpses}
+        if type(model) not in sums:
             return _whole(model, canvases, count, device)
         found: dict[str, float] = {}
         with torch.random.fork_rng(devices=[]), evaluating(model), torch.no_grad():
             torch.manual_seed(0)  # random places
             for batch in batches_of(canvases, count, device):
-                for name, value in _one_batch(model, batch).items():
+                for name, value in sums[type(model)](model, batch).items():
                     found[name] = found.get(name, 0.0) + 100 * float(value) / count
-        trained = model.config.locations[0]
+        cfg = model.config
+        trained = cfg.locations[0] if isinstance(model, TNet) else cfg.glimpses
         return {"accuracy": found[f"accuracy_{trained}"]} | found
 
 
@@ -74,6 +83,38 @@ def _one_batch(model: TNet, batch: dict) -> dict[str, float]:
             away = (location[:, :k] - batch["centre"][:, :1]).abs()  # (B, k, 2)
             inside = (away <= seen.scale[:, :k, None]).all(dim=2)
             found[f"hit_rate_{k}"] = inside.any(dim=1).sum()
+    return found
+
+
+def _visits(model: Saccader, batch: dict) -> dict[str, float]:
+    """Sums over a batch: Saccader with its first k places, the best at each step."""
+    x = 2 * batch["image"] - 1
+    seen = model.visit(x, max(PLACES), sample=False)
+    scores = {k: seen.chosen(k) for k in PLACES}
+    return _of_windows(scores, *model.windows(seen, x.shape[-1]), batch)
+
+
+def _glimpses(model: ImagenetDram, batch: dict) -> dict[str, float]:
+    """Sums over a batch: DRAM after k glimpses at the means of its places."""
+    made = model.run(batch["image"], max(GLIMPSES), sample=False)
+    location = made["location"]  # (B, 20, 2)
+    share = model.config.size / batch["image"].shape[-1]
+    scale = location.new_full(location.shape[:2], share)
+    scores = {k: made["scores"][:, k - 1] for k in GLIMPSES}
+    return _of_windows(scores, location, scale, batch)
+
+
+def _of_windows(
+    scores: dict[int, Tensor], location: Tensor, scale: Tensor, batch: dict
+) -> dict[str, float]:
+    """How many are right, and have the centre of what is to be found in a window."""
+    away = (location - batch["centre"][:, :1]).abs()  # (B, T, 2)
+    inside = (away <= scale[..., None]).all(dim=2)  # (B, T)
+    found = {}
+    for k, of in scores.items():
+        found[f"accuracy_{k}"] = right(of, batch["label"], 1)
+        found[f"top5_{k}"] = right(of, batch["label"], 5)
+        found[f"hit_rate_{k}"] = inside[:, :k].any(dim=1).sum()
     return found
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from saccade_lib.models import bagnet, tnet
+from saccade_lib.models import bagnet, imagenet_dram, saccader, tnet
 from saccade_lib.train import Schedule
 
 
@@ -30,12 +30,15 @@ def together(model: tnet.Config) -> tnet.Config:
     return replace(model, lambda_c=1.0, lambda_r=1.0)
 
 
-def rivals(model: tnet.Config) -> dict[str, tnet.Config | bagnet.Config]:
+def rivals(model: tnet.Config) -> dict[str, object]:
     """TNet and what it is compared with, of one size: rows of `digits`, `photographs`.
 
     Controls, the ablation of section 5.4, true cells in the first 40 % of training
-    (ours), and the feature extraction on the whole image.
+    (ours), the feature extraction on the whole image, Saccader with as many places, and
+    DRAM with as many glimpses as wide as a cell.
     """
+    shape = dict(classes=model.classes, channels=model.channels, width=model.width)
+    k = model.locations[0]
     return {
         "tnet": model,
         "shown": replace(model, shown=0.4),
@@ -43,11 +46,7 @@ def rivals(model: tnet.Config) -> dict[str, tnet.Config | bagnet.Config]:
         "centre": replace(model, places="centre"),
         "oracle": replace(model, places="oracle"),
         "together": together(model),
-        "bagnet": bagnet.Config(
-            model.classes,
-            channels=model.channels,
-            width=model.width,
-            blocks=model.blocks,
-            gain=model.gain,
-        ),
+        "bagnet": bagnet.Config(**shape, blocks=model.blocks, gain=model.gain),
+        "saccader": saccader.Config(**shape, blocks=model.blocks, glimpses=k),
+        "dram": imagenet_dram.Config(**shape, size=model.base, glimpses=k),
     }

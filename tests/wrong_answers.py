@@ -427,4 +427,29 @@ WRONG = {
         ("(i * stride, j * stride)", "(i * stride, 0)"),  # one row, many times
         ("min(shares), max(shares)", "max(shares), min(shares)"),
     ],
+    "shuffled": [
+        (" - mine)", ")"),  # its own set among the others
+        ("(N * (N - 1))", "N**2"),
+        ("right.double() @ counts", "right.double() @ (counts > 0).double()"),
+    ],
+    "at-least": [
+        ("dealt >= mine", "dealt > mine"),
+        ("(1 + int", "(0 + int"),
+        ("own[orders]", "own.flip(0)[orders]"),
+    ],
+    "least-overlapping": [
+        ("2 * patch**2 - share", "patch**2 - share"),
+        ("patch * (patch - stride)", "(patch - stride) ** 2"),  # over a corner
+        ("max(0.0, overlap / most)", "overlap / most"),
+    ],
+    "ends": [
+        ("enough[:, -1] = True", "pass"),  # never sure: stops at once
+        ("sure >= threshold", "sure > threshold"),
+        ("(share * right.double().mean(dim=0)).sum()", "right.double().mean()"),
+    ],
+    "best-ends": [
+        (".argmax(dim=1)  # the first", ".sum(dim=1)  # the first"),
+        ("right.double() - price * count", "right.double()"),
+        ("right.double() - price * count", "right.double() - price"),
+    ],
 }

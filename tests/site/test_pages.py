@@ -42,6 +42,7 @@ NAMED = [
     "notebooks/31-architecture-and-cost.html",
     "notebooks/32-photographs.html",
     "notebooks/33-satellite.html",
+    "notebooks/34-what-the-policy-looks-at.html",
     "notebooks/40-an-experiment-designer.html",
     "notebooks/41-a-designers-pipeline.html",
 ]

@@ -24,11 +24,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from saccade_lib import estimators, glimpse
+from saccade_lib.data.taught import UNKNOWN
 from saccade_lib.models import recurrent_attention, wsram
 from saccade_lib.models.recurrent_attention import RecurrentAttention
 from saccade_lib.train import Loss
-
-UNKNOWN = -1  # in place of a cell: the image's sequence is not known
 
 
 @dataclass(frozen=True)
@@ -139,7 +138,7 @@ class FromStart:
         self.start = nn.Parameter(torch.zeros(config.width))
 
     def _start(self, x: Tensor, runs: int) -> tuple[Tensor, ...]:
-        return (self.start.expand(len(x) * runs, -1),)
+        return (x.new_zeros(len(x) * runs, 1) + self.start,)  # (N, width)
 
     def _first(self, x: Tensor, runs: int) -> None:
         """No place is given: the start decides."""
@@ -184,7 +183,8 @@ class PartlySupervised(FromStart, RecurrentAttention):
         if self._is_drawn(batch):
             log_p = self._pretrained(batch)
             terms = {"class": F.nll_loss(log_p, label)}
-            terms |= none_of(("taught", "places", "baseline"), log_p)
+            if cfg.places == "learned":
+                terms |= none_of(("taught", "places", "baseline"), log_p)
             return Loss(terms, accuracy(log_p, label))
         known = batch["places"][:, 0] != UNKNOWN  # (B,)
 
@@ -194,6 +194,8 @@ class PartlySupervised(FromStart, RecurrentAttention):
         trace = self.run(x, choose=choose)
         log_p = self._log_p(trace.state)[:, 0]  # (B, classes)
         terms = {"class": F.nll_loss(log_p, label)}
+        if trace.log_prob is None:  # a control decides nothing
+            return Loss(terms, accuracy(log_p, label))
         reward = (log_p.argmax(dim=1) == label).to(log_p.dtype)[:, None]  # (B, 1)
         value = glimpse.precise(self.value(trace.placing)[..., 0])  # (B, T)
         others = (~known)[:, None].to(log_p.dtype)  # (B, 1)

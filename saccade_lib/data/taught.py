@@ -1,11 +1,11 @@
 """Small images some of which come with a sequence of places, for partial supervision.
 
 Sequences are cells of a grid of n x n, row by row; they may be designed
-(`annotation`), made by hand from the parts of a bird (`by_hand`), or drawn from a
-trained policy. Half of the training images may be mirrored, and their places with them.
+(`annotation`), made by hand from the parts of a bird (`sequences.by_hand`), or drawn
+from a trained policy. Half of the training images may be mirrored, and their places
+with them.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,17 +15,8 @@ from torch import Tensor
 
 from saccade_lib.data.digits import SPLITS, uniforms
 from saccade_lib.data.image_sets import STREAM, ImageSet, varied
-from saccade_lib.design import Grid
 
 UNKNOWN = -1  # in place of a cell: this image has no sequence
-# Beak, eye, forehead, belly, feet: the order of the paper.
-BY_HAND = (
-    ("beak",),
-    ("left eye", "right eye"),
-    ("forehead",),
-    ("belly",),
-    ("left leg", "right leg"),
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,49 +97,3 @@ class Taught:
         row, column = places // self.n, places % self.n
         found = row * self.n + self.n - 1 - column
         return torch.where(places == UNKNOWN, UNKNOWN, found)
-
-
-def by_hand(images: ImageSet, grid: Grid, seed: int) -> Tensor:
-    """Five cells of each bird, ``(N, 5)``: the parts of `BY_HAND` in this order.
-
-    A part is in the middle of its cell, as far as the grid and the border allow. Of two
-    that are visible (eyes, legs) one is drawn; in the place of one that is not, any
-    part that is.
-
-    Raises ValueError for images without these parts.
-    """
-    names = images.part_names
-    if not {name for group in BY_HAND for name in group} <= set(names):
-        raise ValueError(f"these images lack parts of a bird, they have {names}")
-    generator = torch.Generator().manual_seed(seed)
-    keys = torch.rand(len(images), len(BY_HAND), len(names), generator=generator)
-    keys = keys * images.visible[:, None]  # 0 if hidden
-    for t, group in enumerate(BY_HAND):
-        wanted = torch.tensor([name in group for name in names])
-        keys[:, t] += (wanted & images.visible).float()  # before all others
-    part = keys.argmax(dim=2)  # (N, 5)
-    at = images.parts.gather(1, part[..., None].expand(-1, -1, 2))  # (N, 5, 2)
-    corner = (at + 1) / 2 * grid.side - grid.size / 2  # pixels, x and y
-    step = (corner / grid.stride).round().long().clamp(0, grid.n - 1)
-    return step[..., 1] * grid.n + step[..., 0]
-
-
-def tempered(map: Tensor, share: float = 0.6) -> Tensor:
-    """Probabilities exp(-map / tau), tau such that their entropy is a share of log L.
-
-    The places that RAM+ is pretrained at (ours: the paper's heuristic is not printed).
-
-    Args:
-        map: ``(L,)``, the expected posterior entropy of a first look at each place.
-    """
-    if not 0 < share < 1:
-        raise ValueError(f"share must be between 0 and 1, got {share}")
-    low, high = -20.0, 20.0  # of log tau
-    spread = (map.max() - map.min()).clamp_min(1e-12)
-    goal = share * torch.tensor(float(len(map))).log()
-    for _ in range(60):
-        middle = (low + high) / 2
-        log_p = (-(map - map.min()) / spread / math.exp(middle)).log_softmax(0)
-        entropy = -(log_p.exp() * log_p).sum()
-        low, high = (middle, high) if entropy < goal else (low, middle)
-    return log_p.exp()

@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from saccade_lib import sequences
 from saccade_lib.data import birds, digits, door, image_sets, taught
 from saccade_lib.data.image_sets import ImageSet
 from saccade_lib.data.taught import Taught
@@ -97,7 +98,7 @@ class OnSequences(Experiment):
             known[rows] = self.sequences(images.take(rows), seed)
         if split == "train" and self.plus:
             first = designed(self.images, self.annotated).maps[0, 0]  # of all images
-            spread = taught.tempered(first)
+            spread = sequences.concentrated(first)
         return known, spread
 
     def annotated_rows(self, images: ImageSet) -> Tensor:
@@ -114,7 +115,7 @@ class OnSequences(Experiment):
             found = designed(self.images, self.annotated)
             return found.places[[found.of(int(id)) for id in images.id], :T]
         if self.told == "hand":
-            return taught.by_hand(images, self.grid, seed)[:, :T]
+            return sequences.by_hand(images, self.grid, seed)[:, :T]
         if self.told == "random":
             generator = torch.Generator().manual_seed(seed)
             return torch.randint(self.grid.L, (len(images), T), generator=generator)

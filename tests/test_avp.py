@@ -72,6 +72,21 @@ def test_attributes_are_a_term_of_their_own(batch):
     assert torch.isclose(loss.total, sum(loss.terms.values()))
 
 
+@pytest.mark.parametrize("network", NETWORKS)
+def test_beliefs_of_a_groups_classes_are_added(network, batch):
+    g = made(network)
+    g.temperature.copy_(torch.tensor([0.5, 1.0, 2.0]))
+    group = torch.tensor([1, 0, 1, 1])
+    one = g.predict(batch["image"], batch["places"])
+    two = g.about(group).predict(batch["image"], batch["places"]).probabilities
+    assert torch.allclose(two[:, 0], one.probabilities[:, 1], atol=1e-6)
+    assert torch.allclose(two.sum(dim=1), torch.ones(6), atol=1e-6)
+    assert g.groups is None  # g itself still tells classes
+    for wrong in ([0, 1, 1], [0, 2, 2, 0]):
+        with pytest.raises(ValueError, match="each of 4 classes"):
+            g.about(torch.tensor(wrong))
+
+
 def test_a_temperature_for_each_number_of_places(batch):
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(4000, 3, generator=generator)

@@ -62,7 +62,7 @@ def test_designed_places_are_those_of_the_same_image(digits, monkeypatch):
         maps=torch.rand(len(some), 5, run.grid.L),
         of=lambda id: some.tolist().index(id),
     )
-    monkeypatch.setattr(on_sequences, "designed", lambda images, profile: set_of)
+    monkeypatch.setattr(on_sequences, "designed", lambda name, profile: set_of)
     stream = run.canvases(digits, "train", 0)
     known, spread = stream.places
     for id, row in zip(images.id.tolist(), known, strict=True):
@@ -82,6 +82,13 @@ def test_a_teacher_draws_for_each_image(digits, monkeypatch):
     assert len(drawn.unique(dim=0)) > 5
     assert torch.equal(known_of(run, digits)[1], known)
     assert not torch.equal(known_of(run, digits, seed=1)[1], known)
+
+
+def test_every_attribute_is_known_of_the_birds_that_are_drawn_too():
+    found = birds.drawn()
+    for name, attribute in partial.TASKS.items():
+        assert 0 < found.has(attribute).mean() < 1
+        assert partial.ROWS[f"ps-nogs-birds-{name}"]["quick"].designs == f"birds-{name}"
 
 
 def test_labels_by_an_attribute_are_those_of_the_species():
@@ -136,7 +143,8 @@ def test_all_methods_of_a_set_share_what_must_be_equal():
         rows = [
             r["standard"] for n, r in partial.ROWS.items() if n.endswith(f"-{images}")
         ]
-        assert len(rows) == (7 if images == "digits" else 9)
+        assert len(rows) == {"digits": 7, "birds": 9, "birds-wing": 5}[images]
+        assert all(r.schedule.factor(s) == 1 for r in rows for s in (500, 2_999))
         assert len({(r.schedule, r.known, r.grid, r.test) for r in rows}) == 1
         shapes = {(r.model.width, r.model.glimpses, r.model.drawn) for r in rows}
         assert len(shapes) == 1

@@ -34,6 +34,10 @@ def test_kept_embeddings_give_what_the_plain_loop_gives(made, seen):
     one, other = (s.epe(QUERY, at, candidates, weights) for s in (fast, plain))
     assert torch.allclose(one, other, atol=1e-5)
     assert fast.evaluations == plain.evaluations == 7 * 16
+    asked = g.about(torch.tensor([0, 1, 0, 1]))  # an attribute of the four classes
+    fast, plain = Cached(asked, base), Plain(asked, base)
+    two, other = (s.epe(QUERY, at, candidates, weights) for s in (fast, plain))
+    assert torch.allclose(two, other, atol=1e-5) and (two < one).all()
 
 
 def test_equation_6_is_the_weighted_mean_of_entropies(made):

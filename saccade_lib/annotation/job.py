@@ -9,7 +9,7 @@ shards. `join` makes one file of all shards.
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from saccade_lib.data.image_sets import ImageSet
 from saccade_lib.models.avp import Avp
 from saccade_lib.retrieval import Database
 from saccade_lib.runs import find, recorded_model, train
+from saccade_lib.runs.near_optimal_glimpses.partial import TASKS
 from saccade_lib.sequences import (
     Cached,
     Plain,
@@ -48,6 +49,8 @@ class Plan:
         flip, reach: of `retrieval.Database`.
         settings: of the sequences.
         block: images that are made at once.
+        attribute: what the places shall tell: of a bird's species, an attribute; "" is
+            the class itself.
     """
 
     rows: tuple[str, str]
@@ -58,6 +61,7 @@ class Plan:
     reach: int = 0
     settings: Settings = field(default_factory=Settings)
     block: int = 50
+    attribute: str = ""
 
 
 def plans() -> dict[tuple[str, str], Plan]:
@@ -65,7 +69,7 @@ def plans() -> dict[tuple[str, str], Plan]:
     digits = {"rows": ("g-set-digits-0", "g-set-digits-1")}
     birds = {"rows": ("g-set-birds-0", "g-set-birds-1"), "flip": True, "reach": 1}
     few = Settings(completions=8, ess=8.0, first=100)
-    return {
+    sets = {
         ("digits", "quick"): Plan(
             profile="quick", count=40, database=400, settings=few, block=10, **digits
         ),
@@ -77,6 +81,11 @@ def plans() -> dict[tuple[str, str], Plan]:
         ),
         ("birds", "standard"): Plan(profile="standard", **birds),
     }
+    for name, attribute in TASKS.items():
+        for profile in ("quick", "standard"):
+            plan = replace(sets["birds", profile], attribute=attribute)
+            sets[f"birds-{name}", profile] = plan
+    return sets
 
 
 PLANS = plans()
@@ -131,6 +140,9 @@ class Job:
         self.source = runs[0].find(quiet=True)
         self.images: ImageSet = runs[0].part(self.source, "train")
         self.networks = networks or [posterior(row, plan.profile) for row in plan.rows]
+        if plan.attribute:
+            group = torch.from_numpy(self.source.has(plan.attribute)).long()
+            self.networks = [g.about(group) for g in self.networks]
         base = self.database(0)
         self.about = {
             "set": name,

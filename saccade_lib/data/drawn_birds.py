@@ -13,21 +13,23 @@ from PIL import Image, ImageDraw
 
 KINDS = {
     "crown_color": ("red", "black"),
-    "wing_color": ("blue", "yellow"),
+    "wing_color": ("blue", "white"),
     "belly_color": ("white", "orange"),
-    "bill_shape": ("long", "short"),
+    "bill_length": ("about_the_same_as_head", "shorter_than_head"),
 }
 COLORS = {
     "red": (205, 45, 40),
     "black": (35, 32, 38),
     "blue": (60, 95, 190),
-    "yellow": (220, 190, 60),
     "white": (235, 232, 225),
     "orange": (225, 130, 50),
 }
 COAT, BEAK, LEG, EYE = (130, 110, 92), (90, 80, 60), (95, 75, 60), (15, 15, 18)
 COMBINATIONS = tuple(product(*KINDS.values()))  # of a species, in the order of KINDS
-SPECIES = tuple("_".join((*c[:3], c[3] + "_billed")) for c in COMBINATIONS)
+SPECIES = tuple(
+    "_".join((*c[:3], "short" if c[3].startswith("short") else "long", "billed"))
+    for c in COMBINATIONS
+)
 ATTRIBUTES = tuple(f"has_{k}::{v}" for k, kinds in KINDS.items() for v in kinds)
 # Where a part is on a bird that looks to the right, in units of its body.
 LAYOUT = {
@@ -55,7 +57,14 @@ FINE = 2  # points an axis that are averaged to a pixel
 
 def of_species() -> np.ndarray:
     """Which species has which of `ATTRIBUTES`, ``(16, 8)``, 0 or 1."""
-    has = [[v in c for kinds in KINDS.values() for v in kinds] for c in COMBINATIONS]
+    has = [
+        [
+            value == own
+            for kind, own in zip(KINDS.values(), c, strict=True)
+            for value in kind
+        ]
+        for c in COMBINATIONS
+    ]
     return np.array(has, dtype=float)
 
 
@@ -118,7 +127,7 @@ def _drawn(kinds, middle, unit, side: int, rng) -> Image.Image:
     disc(-0.2, -0.04, 0.36, 0.2, wing)
     disc(0.55, -0.52, 0.28, 0.3, COAT)
     disc(0.54, -0.7, 0.2, 0.13, crown)
-    tip = 1.12 if bill == "long" else 0.93
+    tip = 1.12 if bill == KINDS["bill_length"][0] else 0.93
     shape([(0.78, -0.58), (tip, -0.47), (0.78, -0.4)], BEAK)
     disc(0.64, -0.54, 0.045, 0.05, EYE)
     return picture

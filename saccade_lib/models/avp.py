@@ -20,6 +20,7 @@ Letters: B images, C channels, T glimpses at most, L places, S x S pixels of a g
 K labels, A attributes, F features.
 """
 
+from copy import copy
 from dataclasses import dataclass
 
 import torch
@@ -90,6 +91,25 @@ class Avp(nn.Module):
         self.config, self.grid = config, config.grid()
         self.net = NETWORKS[config.network](config)
         self.register_buffer("temperature", torch.ones(config.glimpses))
+        self.groups: Tensor | None = None  # (K, K'), of `about`
+
+    def about(self, group: Tensor) -> "Avp":
+        """The same g, asked for groups of its classes: their beliefs are added.
+
+        A group is anything that the class decides, such as an attribute of a species.
+
+        Args:
+            group: ``(K,)``, numbers from 0; every group is some class's.
+        """
+        K = self.config.classes
+        if group.shape != (K,) or len(group.unique()) != int(group.max()) + 1:
+            raise ValueError(
+                f"expected a group for each of {K} classes, numbered from 0 without "
+                f"gaps, got {group.tolist()}"
+            )
+        asked = copy(self)  # of the same weights
+        asked.groups = F.one_hot(group)
+        return asked
 
     def loss(self, batch: dict) -> Loss:
         """Equation 7 on ``image``, ``label`` and T ``places`` an image.
@@ -117,8 +137,13 @@ class Avp(nn.Module):
         return self.tempered(logits, distinct(places).sum(dim=1))
 
     def tempered(self, logits: Tensor, count: Tensor) -> Tensor:
-        """Logits ``(..., K)`` over the temperature of so many places ``(...)``."""
-        return logits / self.temperature[count - 1][..., None]
+        """Logits ``(..., K)`` over the temperature of so many places ``(...)``; of
+        groups, where g is asked `about` them."""
+        logits = logits / self.temperature[count - 1][..., None]
+        if self.groups is None:
+            return logits
+        of_group = self.groups.to(logits.dtype).log()  # (K, K'), 0 or -inf
+        return (logits[..., None] + of_group).logsumexp(dim=-2)  # (..., K')
 
     @torch.no_grad()
     def predict(

@@ -37,7 +37,8 @@ class OnSequences(Experiment):
             rather than evenly.
         attribute: tells the species apart by one attribute; "" is by themselves.
         teacher: row of `ROWS` whose policy is the source ``"ram"``.
-        annotated: profile of the designed set.
+        designs: name of the set of designed sequences; "" is that of `images`.
+        annotated: its profile.
         own: whether the images ship with nothing, such as the birds of the pack.
     """
 
@@ -48,6 +49,7 @@ class OnSequences(Experiment):
     plus: bool = False
     attribute: str = ""
     teacher: str = ""
+    designs: str = ""
     annotated: str = "standard"
     own: bool = False
 
@@ -97,9 +99,12 @@ class OnSequences(Experiment):
             rows = self.annotated_rows(images)
             known[rows] = self.sequences(images.take(rows), seed)
         if split == "train" and self.plus:
-            first = designed(self.images, self.annotated).maps[0, 0]  # of all images
+            first = self.designed().maps[0, 0]  # of all images
             spread = sequences.concentrated(first)
         return known, spread
+
+    def designed(self):
+        return designed(self.designs or self.images, self.annotated)
 
     def annotated_rows(self, images: ImageSet) -> Tensor:
         """Positions of the images that have a sequence."""
@@ -112,7 +117,7 @@ class OnSequences(Experiment):
         """Cells ``(N, T)`` of these training images, from the row's source."""
         T = self.model.glimpses
         if self.told == "designed":
-            found = designed(self.images, self.annotated)
+            found = self.designed()
             return found.places[[found.of(int(id)) for id in images.id], :T]
         if self.told == "hand":
             return sequences.by_hand(images, self.grid, seed)[:, :T]
@@ -155,14 +160,14 @@ class OnSequences(Experiment):
 
 
 @lru_cache(maxsize=4)
-def designed(images: str, profile: str):
+def designed(name: str, profile: str):
     """The set of near-optimal sequences; made now where it is not there yet."""
     from saccade_lib.annotation import job  # a layer above
 
-    path = job.path_of(images, profile)
+    path = job.path_of(name, profile)
     if not path.is_file():
-        job.make(images, profile)
-        job.join(images, profile)
+        job.make(name, profile)
+        job.join(name, profile)
     return job.load(path)
 
 

@@ -145,7 +145,7 @@ def test_all_methods_of_a_set_share_what_must_be_equal():
         rows = [
             r["standard"] for n, r in partial.ROWS.items() if n.endswith(f"-{images}")
         ]
-        assert len(rows) == {"digits": 7, "birds": 9, "birds-wing": 5}[images]
+        assert len(rows) == {"digits": 7, "birds": 11, "birds-wing": 5}[images]
         assert all(r.schedule.factor(s) == 1 for r in rows for s in (500, 2_999))
         assert len({(r.schedule, r.known, r.grid, r.test) for r in rows}) == 1
         shapes = {(r.model.width, r.model.glimpses, r.model.drawn) for r in rows}

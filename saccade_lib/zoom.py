@@ -16,6 +16,7 @@ Shapes: B maps of h x w cells, outputs of H x W pixels.
 """
 
 import math
+from contextlib import nullcontext
 from functools import lru_cache
 
 import torch
@@ -71,7 +72,7 @@ def positions(
     """
     S = _prepared(saliency)  # (B, h, w)
     along_x, along_y = _axes(S, size, sigma, padding, reach)
-    with torch.autocast(S.device.type, enabled=False):
+    with _full_precision(S.device.type):
         mass, dx, dy = _means(S, along_x, along_y)  # (B, H, W) each
     x = glimpse.pixel_centres(size[1], S.device, S.dtype)  # (W,)
     y = glimpse.pixel_centres(size[0], S.device, S.dtype)[:, None]  # (H, 1)
@@ -93,11 +94,11 @@ def jacobian(
     S = _prepared(saliency)
     along_x, along_y = _axes(S, size, sigma, padding, None)
     (Kx, Dx, Ex), (Ky, Dy, Ey) = along_x, along_y
-    mass, dx, dy = _means(S, along_x, along_y)
-    rows = Ky @ S  # (B, H, w)
-    xx = rows @ Ex.mT / mass - dx.square()  # (B, H, W), squared cells
-    yy = Ey @ S @ Kx.mT / mass - dy.square()
-    xy = Dy @ S @ Dx.mT / mass - dx * dy
+    with _full_precision(S.device.type):
+        mass, dx, dy = _means(S, along_x, along_y)
+        xx = Ky @ S @ Ex.mT / mass - dx.square()  # (B, H, W), squared cells
+        yy = Ey @ S @ Kx.mT / mass - dy.square()
+        xy = Dy @ S @ Dx.mT / mass - dx * dy
     sx, sy = _pair(sigma)
     aspect = S.shape[-2] / S.shape[-1]  # a cell's width over its height
     first = torch.stack((xx / sx**2, xy / sy**2 * aspect), dim=-1)
@@ -200,7 +201,7 @@ def matrices(
         m = x.floor().long()[:, None] + offsets  # (M, R)
         away = m - x[:, None]
         weight = torch.exp(-0.5 * (away / sigma).square()) * (away.abs() <= reach)
-        cell, there = _copied(m, n, padding)
+        cell, there = copied(m, n, padding)
         weight = weight * there
         found = []
         for power in range(3):
@@ -210,13 +211,19 @@ def matrices(
     return tuple(found)
 
 
-def _copied(m: Tensor, n: int, padding: str) -> tuple[Tensor, Tensor]:
+def copied(m: Tensor, n: int, padding: str) -> tuple[Tensor, Tensor]:
     """Which cell place m holds a copy of, and whether it holds any."""
     if padding == "reflect":  # at the image's border, half a cell beyond its last cell
         turn = m.remainder(2 * n)
         return torch.where(turn < n, turn, 2 * n - 1 - turn), torch.ones_like(m)
     there = ((m >= 0) & (m < n)).long() if padding == "none" else torch.ones_like(m)
     return m.clamp(0, n - 1), there
+
+
+def _full_precision(device: str):
+    """No autocast in here: places need their digits. (``meta`` knows none.)"""
+    known = torch.amp.is_autocast_available(device)
+    return torch.autocast(device, enabled=False) if known else nullcontext()
 
 
 def _pair(sigma: Sigma) -> tuple[float, float]:

@@ -88,8 +88,8 @@ def by_kernel(
     dy, dx = (d.flatten().double() for d in torch.meshgrid(step, step, indexing="ij"))
     weight = kernel(dx, dy)  # (R,)
     row, column = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
-    row, row_there = zoom._copied(row.reshape(-1, 1) + dy.long(), h, padding)
-    column, there = zoom._copied(column.reshape(-1, 1) + dx.long(), w, padding)
+    row, row_there = zoom.copied(row.reshape(-1, 1) + dy.long(), h, padding)
+    column, there = zoom.copied(column.reshape(-1, 1) + dx.long(), w, padding)
     there = row_there * there  # (h*w, R)
     flat = saliency.flatten(1).double()  # (B, h*w)
     sums = []

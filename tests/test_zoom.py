@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.func import hessian
 
-from saccade_lib import glimpse, records, toy_maps, zoom, zoom_peers
+from saccade_lib import cost, glimpse, records, toy_maps, zoom, zoom_peers
 from saccade_lib.runs import find
 from saccade_lib.runs.learning_to_zoom import settings
 
@@ -197,6 +197,17 @@ def test_one_cell_with_all_saliency_leaves_every_number_finite(sigma, padding):
     at = zoom.positions(S.requires_grad_(), (40, 40), sigma, padding)
     at.square().sum().backward()
     assert at.isfinite().all() and S.grad.isfinite().all()
+
+
+def test_costs_are_counted_without_numbers_and_autocast_takes_no_digits():
+    S = torch.ones(2, 5, 7, device="meta")
+    made = cost.multiplications(lambda: zoom.positions(S, (4, 6), 1.0))
+    rows, across = 4 * 5 * 7, 4 * 7 * 6
+    assert made == 2 * (2 * rows + 3 * across)
+    S = toy_maps.rough(1, N, draw()).float()
+    exact = zoom.positions(S, (9, 9), 3.0)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(zoom.positions(S, (9, 9), 3.0), exact)
 
 
 def test_matrices_made_without_gradients_serve_training():

@@ -22,7 +22,10 @@ FALLING = [0.9, 0.6, 0.4, 0.32, 0.309, 0.302, 0.3, 0.35, 0.4, 0.5]
 def record(accuracy=RISING, nats=FALLING, drawn=0.0, cost=12.0):
     """What is read of a record, of ten validations in 1,000 steps."""
     return {
-        "config": {"model": {"drawn": drawn}, "schedule": {"steps": 1_000, "batch": 60}},
+        "config": {
+            "model": {"drawn": drawn},
+            "schedule": {"steps": 1_000, "batch": 60},
+        },
         "curves": {
             "step": STEPS,
             "validation_accuracy": accuracy,

@@ -5,7 +5,15 @@ from saccade_lib.runs.near_optimal_glimpses import (
     partial,
     posteriors,
     speed,
+    unclipped,
     worth,
 )
 
-ROWS = posteriors.ROWS | partial.ROWS | worth.ROWS | speed.ROWS | convergence.ROWS
+ROWS = (
+    posteriors.ROWS
+    | partial.ROWS
+    | unclipped.ROWS
+    | worth.ROWS
+    | speed.ROWS
+    | convergence.ROWS
+)

@@ -217,7 +217,7 @@ DIGITS = Methods(("digits",), OF_BOTH, CONTROLS, "cross_entropy", 0.01)
 BIRDS = Methods(
     ("birds",),
     ("ram-plus", "wsram", "ps-hgs", "ps-ram", "ps-nogs"),
-    ("ram", *CONTROLS),
+    ("ram", "ps-nogs-even", "ps-hgs-even", *CONTROLS),
     "accuracy",
     1.0,
     ram="ram-plus",

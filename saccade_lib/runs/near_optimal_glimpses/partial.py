@@ -7,9 +7,10 @@ and the rate stays the same to the end, as in the public code: a rate that falls
 say itself when a run converges.
 
 On species the first part of training reads at drawn places (evenly for RAM, where a
-first look is worth most for RAM+ and all others); attributes are learned without it.
-Rows of known places have alpha as the public code has it; ``ps-nogs-mean`` as
-equation 8.
+first look is worth most for RAM+ and all others, but for ``ps-nogs-even`` and
+``ps-hgs-even``, which are to RAM what the rows beside them are to RAM+); attributes are
+learned without it. Rows of known places have alpha as the public code has it;
+``ps-nogs-mean`` as equation 8.
 """
 
 from dataclasses import replace
@@ -50,7 +51,7 @@ SUM = 64.0  # alpha of the public code, which sums over its batch of 64
 
 
 def methods(run: OnSequences, images: str) -> dict[str, OnSequences]:
-    """The rows of Table 1 and two controls, by name."""
+    """The rows of Table 1 and their controls, by name."""
     names = ("glimpses", "core", "width", "features", "grid", "size", "margin", "drawn")
     shape = {name: getattr(run.model, name) for name in names}
     sleep = WsramConfig(
@@ -71,6 +72,8 @@ def methods(run: OnSequences, images: str) -> dict[str, OnSequences]:
     if images == "birds":
         found["ram-plus"] = run
         found["ps-hgs"] = replace(told, told="hand")
+        for name in ("ps-nogs", "ps-hgs"):
+            found[f"{name}-even"] = replace(found[name], plus=False)
     return found
 
 

@@ -1,18 +1,18 @@
 """Rows of Near-Optimal Glimpse Sequences, one module a question."""
 
 from saccade_lib.runs.near_optimal_glimpses import (
+    clipped,
     convergence,
     partial,
     posteriors,
     speed,
-    unclipped,
     worth,
 )
 
 ROWS = (
     posteriors.ROWS
     | partial.ROWS
-    | unclipped.ROWS
+    | clipped.ROWS
     | worth.ROWS
     | speed.ROWS
     | convergence.ROWS

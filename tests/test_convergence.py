@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from saccade_lib import records
-from saccade_lib.runs.near_optimal_glimpses import convergence
+from saccade_lib.runs.near_optimal_glimpses import clipped, convergence
 from saccade_lib.runs.near_optimal_glimpses.convergence import (
     ATTRIBUTES,
     BIRDS,
@@ -133,3 +133,11 @@ def test_every_row_of_table_1_is_read_and_no_other(config):
         for name in named:
             run = ROWS[name]["standard"]
             assert run.schedule.steps / run.schedule.validate_every > config.window
+
+
+def test_a_clipped_row_differs_in_its_clip_alone():
+    for name, by_profile in clipped.ROWS.items():
+        for profile, run in by_profile.items():
+            free = ROWS[name.replace("-clipped", "")][profile]
+            same = replace(run, schedule=replace(run.schedule, clip=free.schedule.clip))
+            assert same == free and run.schedule.clip == 1 < free.schedule.clip

@@ -474,4 +474,22 @@ WRONG = {
         ("- a[..., 1] * d[..., 0]", "+ a[..., 1] * d[..., 0]"),
         ("turned / corners", "turned"),
     ],
+    "both": [
+        ("value.detach()", "value"),  # a slope reaches the baseline
+        ("torch.where(told[:, None], alpha, gap)", "gap"),  # nothing is told
+        ("/ len(log_pi)", "/ len(log_pi) / log_pi.shape[1]"),  # over glimpses too
+        ("told[:, None], alpha, gap", "~told[:, None], alpha, gap"),
+    ],
+    "converged": [
+        ("max(of.values()) - within", "max(of.values())"),
+        ("steps[k]:", "steps[k + half]:"),  # at the last of the window
+        ("v >= level", "v > level"),
+        ("in smooth.items() if v >= level", "in raw.items() if v >= level"),
+    ],
+    "decided": [
+        ("/ (n - 1)", "/ n"),
+        ("/ math.sqrt(n)", ""),  # the spread of one seed
+        ("if mean < -half", "if mean < -2 * half"),
+        ("[a - b for", "[b - a for"),
+    ],
 }

@@ -45,6 +45,7 @@ NAMED = [
     "notebooks/34-what-the-policy-looks-at.html",
     "notebooks/40-an-experiment-designer.html",
     "notebooks/41-a-designers-pipeline.html",
+    "notebooks/42-told-where-to-look.html",
     "notebooks/50-what-the-sampler-computes.html",
 ]
 

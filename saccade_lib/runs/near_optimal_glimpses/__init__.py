@@ -1,5 +1,19 @@
 """Rows of Near-Optimal Glimpse Sequences, one module a question."""
 
-from saccade_lib.runs.near_optimal_glimpses import partial, posteriors, speed, worth
+from saccade_lib.runs.near_optimal_glimpses import (
+    clipped,
+    convergence,
+    partial,
+    posteriors,
+    speed,
+    worth,
+)
 
-ROWS = posteriors.ROWS | partial.ROWS | worth.ROWS | speed.ROWS
+ROWS = (
+    posteriors.ROWS
+    | partial.ROWS
+    | clipped.ROWS
+    | worth.ROWS
+    | speed.ROWS
+    | convergence.ROWS
+)

@@ -50,7 +50,7 @@ class Designers:
 
     row: str
     profile: str = "standard"
-    images: int = 600
+    images: int = 500
     queries: int = 200
     database: int = 0
     flip: bool = False
@@ -318,9 +318,7 @@ def coarse(on: Bench, true: Tensor, maps: Tensor, cost: float) -> dict:
 def rows() -> dict[str, dict[str, Measurement]]:
     sets = {
         "digits": Designers("g-set-digits-0", database=5_000),
-        "birds": Designers(
-            "g-set-birds-0", images=200, queries=80, flip=True, reach=1
-        ),
+        "birds": Designers("g-set-birds-0", images=200, queries=80, flip=True, reach=1),
     }
     found = {}
     for name, config in sets.items():

@@ -15,7 +15,6 @@ from saccade_lib.models import told_places
 from saccade_lib.models.distilled import Distilled
 from saccade_lib.models.partial_supervision import Config, PartlySupervised, led
 from saccade_lib.models.tnet import TNet, first
-from saccade_lib.runs import on_sequences
 from saccade_lib.runs.experiment import build, train
 from saccade_lib.runs.near_optimal_glimpses import partial, pupils
 from saccade_lib.runs.on_maps import OnMaps, softened
@@ -105,7 +104,7 @@ def soft_run(monkeypatch):
         places=maps.argsort(dim=2)[:, 0, :5],
         of=lambda id: some.tolist().index(id),
     )
-    monkeypatch.setattr(on_sequences, "designed", lambda name, profile: made)
+    monkeypatch.setattr(OnMaps, "designed", lambda self: made)
     return run, pack, made, images, some
 
 

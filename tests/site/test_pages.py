@@ -45,6 +45,7 @@ NAMED = [
     "notebooks/34-what-the-policy-looks-at.html",
     "notebooks/40-an-experiment-designer.html",
     "notebooks/41-a-designers-pipeline.html",
+    "notebooks/43-a-better-designer.html",
 ]
 
 

@@ -28,6 +28,7 @@ sys.path.insert(0, str(ROOT))  # also where the package is not installed
 
 import loops  # noqa: E402
 import plain_ram  # noqa: E402
+import plain_zoom  # noqa: E402
 
 from saccade_lib import (  # noqa: E402
     glimpse,
@@ -35,6 +36,7 @@ from saccade_lib import (  # noqa: E402
     retrieval,
     sequences,
     session,
+    zoom,
 )
 from saccade_lib.data import digits, door  # noqa: E402
 from saccade_lib.data.digits import Canvases  # noqa: E402
@@ -261,6 +263,29 @@ def judging() -> list[dict]:
     return measure(*sides, repeats=1)
 
 
+def zooming() -> list[dict]:
+    """Places from 32 saliency maps of 31 x 31, forward and backward."""
+    S = torch.rand(32, 31, 31, generator=torch.Generator().manual_seed(0))
+    S.requires_grad_()
+    kernel = plain_zoom.kernel(31, 13)
+
+    def backward(places: Callable[[], Tensor]) -> None:
+        places().square().sum().backward()
+        S.grad = None
+
+    def matrices() -> Tensor:
+        return zoom.positions(S, (31, 31), zoom.CODE_SIGMA, "replicate", reach=30)
+
+    return measure(
+        Side("two matrices an axis", partial(backward, matrices), 32),
+        Side(
+            "dense convolution",
+            lambda: backward(lambda: plain_zoom.grid(S, kernel)),
+            32,
+        ),
+    )
+
+
 def step(model: torch.nn.Module, optimiser, batch: dict) -> None:
     optimiser.zero_grad(set_to_none=True)
     model.loss(batch | {"progress": 0.0}).total.backward()
@@ -283,6 +308,7 @@ def main() -> int:
         "RAM on 28x28, with its data": partial(recurrent, pack),
         "TNet, 5 locations on 224x224": traversal,
         "maps of expected entropy at 64x64": judging,
+        "sampling grids of 31x31 maps": zooming,
     }
     found = {}
     for name, part in parts.items():

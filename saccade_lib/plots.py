@@ -241,6 +241,17 @@ def draw_boxes(
         _number(ax, *taken[-1], t, colour, fontsize, ax.transData)
 
 
+def draw_grid(ax: Axes, shape: Sequence[int], at: Tensor, every: int = 1) -> None:
+    """Draw a sampling grid ``(H, W, 2)`` of places over an image by `show_image`.
+
+    Lines join every ``every``-th row and column of the places that are read.
+    """
+    H, W = shape[-2:]
+    pixels = glimpse.to_pixels(at.detach().cpu().double(), H, W)[::every, ::every]
+    for lines in (pixels, pixels.transpose(0, 1)):
+        ax.plot(lines[..., 0].T, lines[..., 1].T, color=SERIES[1], lw=0.5)
+
+
 def _free_corner(corners, taken):
     """The corner furthest from every number that stands already."""
     if not taken:

@@ -150,6 +150,22 @@ def test_shards_join_to_the_same_set(tmp_path, whole, monkeypatch):
         annotation.join("digits", "quick", 2)
 
 
+def test_a_set_of_other_data_is_made_again(tmp_path, whole, monkeypatch):
+    monkeypatch.setattr(job, "PLANS", {("digits", "quick"): PLAN})
+    monkeypatch.setattr(job, "folder_of", lambda name, profile: tmp_path / "at" / name)
+    networks = dict(zip(PLAN.rows, made().networks, strict=True))
+    monkeypatch.setattr(job, "posterior", lambda row, profile: networks[row])
+    source = made().source
+    path = job.path_of("digits", "quick")
+    foreign = whole.about | {"data": whole.about["data"] | {"sha256": {"other": "0"}}}
+    for about in (None, foreign, whole.about):
+        if about:
+            files.save(path, replace(whole, places=whole.places.flip(1), about=about))
+        found = job.current("digits", "quick", source)
+        kept = about == whole.about  # of these data, whatever it says
+        assert same(found, whole) != kept
+
+
 def test_a_half_made_file_of_another_plan_is_refused(tmp_path):
     path = tmp_path / "set.safetensors"
     other = made(replace(PLAN, settings=replace(PLAN.settings, seed=1)))

@@ -154,6 +154,18 @@ def test_a_box_lies_on_the_pixels_that_its_crop_reads(x, y, scale, window):
     assert crop.min() > 0.49  # the same window read by the library holds the paint
 
 
+def test_a_grid_joins_the_places_that_are_read():
+    _, ax = plt.subplots()
+    at = torch.stack(
+        torch.meshgrid(*[torch.tensor([-1.0, 0, 1])] * 2, indexing="xy"), -1
+    )
+    plots.draw_grid(ax, (1, 40, 60), at[:2])  # two rows of three places
+    lines = [line.get_xydata().tolist() for line in ax.lines]
+    assert [[0, 0], [30, 0], [60, 0]] in lines and [[30, 0], [30, 20]] in lines
+    assert len(lines) == 2 + 3
+    plt.close("all")
+
+
 @pytest.mark.parametrize("shade", [0.0, 1.0])
 def test_a_box_is_visible_on_black_and_on_white(shade):
     image = torch.full((1, 50, 50), shade)

@@ -126,7 +126,7 @@ def test_every_row_is_complete():
         family = type(run.experiment)
         if family not in packs:
             packs[family] = run.experiment.find(quiet=True)
-        canvases = run.experiment.canvases(packs[family], "train", 0)
+        canvases = run.experiment.canvases(packs[family], "validation", 0)
         sequence = getattr(run.experiment.model, "targets", 1) > 1  # digit by digit
         assert run.experiment.model.classes == (10 if sequence else canvases.classes)
         image = canvases.batch(torch.arange(1))["image"]

@@ -53,6 +53,8 @@ def test_half_of_the_known_images_are_of_each_fold_and_no_others_have_places(dig
 
 
 def test_designed_places_are_those_of_the_same_image(digits, monkeypatch):
+    from saccade_lib.annotation import job
+
     run = replace(DIGITS, told="designed", plus=True)
     images, _ = known_of(DIGITS, digits)
     some = images.id[run.annotated_rows(images)].flip(0)  # in another order
@@ -62,7 +64,7 @@ def test_designed_places_are_those_of_the_same_image(digits, monkeypatch):
         maps=torch.rand(len(some), 5, run.grid.L),
         of=lambda id: some.tolist().index(id),
     )
-    monkeypatch.setattr(on_sequences, "designed", lambda name, profile: set_of)
+    monkeypatch.setattr(job, "current", lambda name, profile, source: set_of)
     stream = run.canvases(digits, "train", 0)
     known, spread = stream.places
     for id, row in zip(images.id.tolist(), known, strict=True):
@@ -143,7 +145,7 @@ def test_all_methods_of_a_set_share_what_must_be_equal():
         rows = [
             r["standard"] for n, r in partial.ROWS.items() if n.endswith(f"-{images}")
         ]
-        assert len(rows) == {"digits": 7, "birds": 9, "birds-wing": 5}[images]
+        assert len(rows) == {"digits": 7, "birds": 11, "birds-wing": 5}[images]
         assert all(r.schedule.factor(s) == 1 for r in rows for s in (500, 2_999))
         assert len({(r.schedule, r.known, r.grid, r.test) for r in rows}) == 1
         shapes = {(r.model.width, r.model.glimpses, r.model.drawn) for r in rows}

@@ -13,7 +13,7 @@ from saccade_lib.records.files import collect
 from saccade_lib.runs.tnet import ROWS, counts, speed
 
 PAPER = "tnet"
-MEASURED = ("counts-imagenet", "counts-fmow", "layers", "settings")
+MEASURED = ("counts-imagenet", "counts-fmow", "layers", "settings", "appendix")
 
 
 def of(row, config=None):
@@ -24,7 +24,8 @@ def of(row, config=None):
 
 @pytest.fixture(scope="module")
 def made():
-    return {row: of(row).metrics for row in ("layers", "settings", "counts-fmow")}
+    rows = ("layers", "settings", "counts-fmow", "appendix")
+    return {row: of(row).metrics for row in rows}
 
 
 def test_cells_ask_for_what_is_measured(made):
@@ -64,6 +65,16 @@ def test_only_one_layer_is_not_as_printed(made):
         ("table-3", "conv-block", "shortcut-channels-factor"),
         ("table-5", "mbconv6-13-15", "channels"),
     }
+
+
+def test_rows_train_as_the_appendix_says_but_for_methods_of_resizing(made):
+    cells = [c for c in records.published(PAPER) if c.record_row == "appendix"]
+    off = {
+        (c.row, c.column)
+        for c in cells
+        if c.verdict(made["appendix"][c.record_metric]["value"]) != "reproduced"
+    }
+    assert len(cells) > 45 and off == {("augmentation", "resize-methods")}
 
 
 def test_locations_of_all_levels_are_counted():

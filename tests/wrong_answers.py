@@ -470,4 +470,44 @@ WRONG = {
         ("right.double() - price * count", "right.double()"),
         ("right.double() - price * count", "right.double() - price"),
     ],
+    "pull": [
+        ("-1 - place, place)", "-place, place)"),  # mirrored at the cell's centre
+        ('if padding == "replicate":', "if True:"),
+        ("2 * sigma**2", "sigma**2"),
+        ("(weight * place)", "(weight * cell)"),  # the copies' own places forgotten
+    ],
+    "blob-zoom": [
+        ("1 + sigma**2 / s**2", "1 + s**2 / sigma**2"),
+        ("1 + sigma**2 / s**2", "(1 + sigma**2 / s**2) ** 2"),  # of an area
+        ("1 + sigma**2", "sigma**2"),
+    ],
+    "blob-width": [
+        ("wanted - 1", "wanted"),
+        ("wanted**2", "wanted"),
+        ("sigma / math.sqrt", "sigma * math.sqrt"),
+    ],
+    "turned-over": [
+        ("(across[:-1], across[1:])", "(across[:-1],)"),
+        ("det < 0", "det > 0"),
+        ("- a[..., 1] * d[..., 0]", "+ a[..., 1] * d[..., 0]"),
+        ("turned / corners", "turned"),
+    ],
+    "both": [
+        ("value.detach()", "value"),  # a slope reaches the baseline
+        ("torch.where(told[:, None], alpha, gap)", "gap"),  # nothing is told
+        ("/ len(log_pi)", "/ len(log_pi) / log_pi.shape[1]"),  # over glimpses too
+        ("told[:, None], alpha, gap", "~told[:, None], alpha, gap"),
+    ],
+    "converged": [
+        ("max(of.values()) - within", "max(of.values())"),
+        ("steps[k]:", "steps[k + half]:"),  # at the last of the window
+        ("v >= level", "v > level"),
+        ("in smooth.items() if v >= level", "in raw.items() if v >= level"),
+    ],
+    "decided": [
+        ("/ (n - 1)", "/ n"),
+        ("/ math.sqrt(n)", ""),  # the spread of one seed
+        ("if mean < -half", "if mean < -2 * half"),
+        ("[a - b for", "[b - a for"),
+    ],
 }

@@ -9,6 +9,7 @@ shards. `join` makes one file of all shards.
 import hashlib
 import json
 import os
+import shutil
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -19,6 +20,7 @@ from tqdm.auto import tqdm
 
 from saccade_lib import session
 from saccade_lib.annotation.files import Annotations, joined, load, save
+from saccade_lib.data.door import Source
 from saccade_lib.data.files import MissingData
 from saccade_lib.data.image_sets import ImageSet
 from saccade_lib.models.avp import Avp
@@ -256,6 +258,23 @@ def join(name: str, profile: str, shards: int = 1) -> Path:
     path = path_of(name, profile)
     save(path, joined(parts, parts[0].about))
     return path
+
+
+def current(name: str, profile: str, source: Source) -> Annotations:
+    """The whole set, made now where it is not there or was made of other data.
+
+    Args:
+        source: the data that it has to be of.
+    """
+    path, folder = path_of(name, profile), folder_of(name, profile)
+    if path.is_file():
+        found = load(path)
+        if found.about["data"]["sha256"] == source.record()["sha256"]:
+            return found
+    if folder.is_dir():
+        shutil.rmtree(folder)
+    make(name, profile)
+    return load(join(name, profile))
 
 
 def plain(about: dict) -> dict:

@@ -20,6 +20,7 @@ from saccade_lib.models import (
     efficientnet,
     imagenet_dram,
     partial_supervision,
+    plain,
     recurrent_attention,
     saccader,
     tnet,
@@ -45,6 +46,7 @@ MODELS = {
     saccader.Config: saccader.Saccader,
     imagenet_dram.Config: imagenet_dram.ImagenetDram,
     avp.Config: avp.Avp,
+    plain.Config: plain.Plain,
 }
 
 

@@ -48,6 +48,16 @@ class OnGlimpses(OnDigits):
         return found
 
 
+@dataclass(frozen=True)
+class OnWholes(OnDigits):
+    """A row whose model reads the canvas at once."""
+
+    def evaluate(self, model, canvases: Stream, count: int, device) -> dict:
+        """``accuracy`` and ``error``, per cent."""
+        found = super().evaluate(model, canvases, count, device)
+        return found | {"error": 100 - found["accuracy"]}
+
+
 def of_label(p: Tensor) -> Tensor:
     """Class probabilities ``(B, 55)`` of two digits in any order.
 

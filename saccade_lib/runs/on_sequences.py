@@ -1,7 +1,6 @@
 """Recurrent attention on small images, some of them with a sequence of places."""
 
 from dataclasses import KW_ONLY, dataclass, replace
-from functools import lru_cache
 from typing import ClassVar
 
 import torch
@@ -104,7 +103,10 @@ class OnSequences(Experiment):
         return known, spread
 
     def designed(self):
-        return designed(self.designs or self.images, self.annotated)
+        from saccade_lib.annotation import job  # a layer above
+
+        source = self.find(quiet=True)
+        return job.current(self.designs or self.images, self.annotated, source)
 
     def annotated_rows(self, images: ImageSet) -> Tensor:
         """Positions of the images that have a sequence."""
@@ -157,18 +159,6 @@ class OnSequences(Experiment):
         gap = (parts[:, None] - location[:, :, None]).abs()  # (B M, T, P, 2)
         inside = (gap <= half).all(dim=-1) & visible[:, None]  # (B M, T, P)
         return inside.any(dim=2).float().mean(dim=1)
-
-
-@lru_cache(maxsize=4)
-def designed(name: str, profile: str):
-    """The set of near-optimal sequences; made now where it is not there yet."""
-    from saccade_lib.annotation import job  # a layer above
-
-    path = job.path_of(name, profile)
-    if not path.is_file():
-        job.make(name, profile)
-        job.join(name, profile)
-    return job.load(path)
 
 
 def drawn_by(teacher: str, profile: str, images: ImageSet, seed: int) -> Tensor:

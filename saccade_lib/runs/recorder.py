@@ -9,10 +9,11 @@ from pathlib import Path
 
 import torch
 
-from saccade_lib import cost, glimpse, models, records, session
+from saccade_lib import cost, glimpse, models, records, session, zoom
 from saccade_lib import train as training
 from saccade_lib.runs import experiment as experiment_module
 from saccade_lib.runs import (
+    learning_to_zoom,
     near_optimal_glimpses,
     recurrent_attention,
     tnet,
@@ -26,6 +27,7 @@ ROWS = {
     "recurrent-attention": recurrent_attention.ROWS,
     "tnet": tnet.ROWS,
     "near-optimal-glimpses": near_optimal_glimpses.ROWS,
+    "learning-to-zoom": learning_to_zoom.ROWS,
 }
 WEIGHTS_LIMIT = 2_000_000  # bytes of weights that may lie beside a record
 
@@ -217,9 +219,9 @@ def fingerprint(experiment: Experiment | Measurement) -> str:
     """SHA-256 of the code that a recorded number depends on."""
     if isinstance(experiment, Measurement):
         measuring = sys.modules[experiment.measure.__module__]
-        return session.fingerprint(glimpse, cost, models, measuring)
+        return session.fingerprint(glimpse, zoom, cost, models, measuring)
     return session.fingerprint(
-        glimpse, *experiment.code, training, cost, models, experiment_module
+        glimpse, zoom, *experiment.code, training, cost, models, experiment_module
     )
 
 

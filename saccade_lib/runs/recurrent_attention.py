@@ -1,14 +1,16 @@
 """Runs of recurrent attention: digits among clutter, by each learning rule.
 
 Row ``RULE-TASK-T``: ``ram-60-cluttered-6`` is RAM on 60 x 60 with clutter and six
-glimpses. Every rule has beside it the same network at random places.
+glimpses. Every rule has beside it the same network at random places; ``fc-64``,
+``fc-256`` and ``conv`` read the whole canvas, as in the papers' tables.
 """
 
 from dataclasses import replace
 
-from saccade_lib.models import wsram
+from saccade_lib.models import plain, wsram
 from saccade_lib.models.recurrent_attention import Config
-from saccade_lib.runs.on_glimpses import OnGlimpses
+from saccade_lib.runs.on_digits import OnDigits
+from saccade_lib.runs.on_glimpses import OnGlimpses, OnWholes
 from saccade_lib.train import Schedule
 
 # Mnih et al. 2014: 8 x 8 pixels at one scale on 28 x 28; 12 x 12 at three and four.
@@ -42,6 +44,12 @@ GLIMPSES = {
     "60-translated": (6,),
     "60-cluttered": (4, 6, 8),
     "100-cluttered": (8,),
+}
+WHOLE = {  # networks that read all of a canvas
+    "28": ("fc-256", "conv"),
+    "60-translated": ("fc-64", "fc-256", "conv"),
+    "60-cluttered": ("fc-64", "fc-256", "conv"),
+    "100-cluttered": ("conv",),
 }
 
 
@@ -84,11 +92,30 @@ def rules() -> dict[str, dict[str, OnGlimpses]]:
     }
 
 
-def profiles(run: OnGlimpses) -> dict[str, OnGlimpses]:
+def wholes() -> dict[str, dict[str, OnWholes]]:
+    """Networks that read the whole canvas: the lines of the papers' tables.
+
+    All see 8,000 batches of 128, also on 28 x 28.
+    """
+    found = {}
+    for task, names in WHOLE.items():
+        run = TASKS[task]
+        for name in names:
+            first, _, hidden = name.partition("-")
+            model = plain.Config(10, run.side, hidden=int(hidden or 256))
+            if first == "conv":
+                model = replace(model, first="conv")
+            of_canvas = {k: getattr(run, k) for k in ("task", "side", "clutter")}
+            whole = OnWholes(model=model, schedule=STEPS, **of_canvas)
+            found[f"{name}-{task}"] = profiles(whole)
+    return found
+
+
+def profiles(run: OnDigits) -> dict[str, OnDigits]:
     return {
         "quick": replace(run, schedule=QUICK, seeds=(0,), validation=250, test=250),
         "standard": run,
     }
 
 
-ROWS = rows() | rules()
+ROWS = rows() | rules() | wholes()

@@ -1,6 +1,8 @@
 """Rows of Near-Optimal Glimpse Sequences, one module a question."""
 
 from saccade_lib.runs.near_optimal_glimpses import (
+    clipped,
+    convergence,
     designers,
     partial,
     posteriors,
@@ -9,5 +11,13 @@ from saccade_lib.runs.near_optimal_glimpses import (
     worth,
 )
 
-ROWS = posteriors.ROWS | partial.ROWS | worth.ROWS | speed.ROWS
-ROWS |= pupils.ROWS | designers.ROWS
+ROWS = (
+    posteriors.ROWS
+    | partial.ROWS
+    | clipped.ROWS
+    | worth.ROWS
+    | speed.ROWS
+    | convergence.ROWS
+    | pupils.ROWS
+    | designers.ROWS
+)

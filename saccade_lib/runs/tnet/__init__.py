@@ -1,9 +1,18 @@
 """Rows of TNet, one module a question."""
 
-from saccade_lib.runs.tnet import beyond, counts, digits, photographs, satellite, speed
+from saccade_lib.runs.tnet import (
+    appendix,
+    beyond,
+    counts,
+    digits,
+    photographs,
+    satellite,
+    speed,
+)
 
 ROWS = (
     counts.ROWS
+    | appendix.ROWS
     | speed.ROWS
     | digits.ROWS
     | photographs.ROWS

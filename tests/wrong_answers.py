@@ -397,6 +397,24 @@ WRONG = {
         ("new[places] = 0", "pass"),  # a second look adds
         ("(len(places) + new)", "(len(places) + 1)"),
     ],
+    "plan-value": [
+        ("left.amin(dim=1)", "left.amin()"),  # one second place for all
+        ("w @ left.amin(dim=1)", "(w @ left).amin()"),  # whatever is seen
+        ("again @ after[:, choice]", "again @ after"),  # 0 times infinity
+        ("again @ after", "again.T @ after"),
+    ],
+    "both-scores": [
+        ("torch.xlogy(p, p)", "(p * p.log())"),  # nan at 0
+        (".clamp_min(1e-12)", ""),
+        ("w @ H", "H.mean(dim=0)"),
+        ("w @ -of_label.log()", "w @ -(of_label * of_label.log())"),
+    ],
+    "as-sharp": [
+        ("math.log(int(free.sum()))", "math.log(len(free))"),
+        (".masked_fill(~free, torch.inf)", ""),
+        ("sum() < goal", "sum() > goal"),
+        ("low, high = 1e-12, 1e12", "low, high = 1e-3, 1e3"),
+    ],
     "aspects": [
         ("a * r, r / a", "r / a, a * r"),  # exchanged
         ("a * r, r / a", "a, 1 / a"),  # of a square picture

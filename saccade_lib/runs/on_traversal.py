@@ -41,13 +41,14 @@ class OnTraversal:
         locations that is trained.
         """
         sums = {TNet: _one_batch, Saccader: _visits, ImagenetDram: _glimpses}
-        if type(model) not in sums:
+        one = next((of for kind, of in sums.items() if isinstance(model, kind)), None)
+        if one is None:
             return _whole(model, canvases, count, device)
         found: dict[str, float] = {}
         with torch.random.fork_rng(devices=[]), evaluating(model), torch.no_grad():
             torch.manual_seed(0)  # random places
             for batch in batches_of(canvases, count, device):
-                for name, value in sums[type(model)](model, batch).items():
+                for name, value in one(model, batch).items():
                     found[name] = found.get(name, 0.0) + 100 * float(value) / count
         cfg = model.config
         trained = cfg.locations[0] if isinstance(model, TNet) else cfg.glimpses

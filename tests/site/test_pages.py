@@ -46,6 +46,7 @@ NAMED = [
     "notebooks/40-an-experiment-designer.html",
     "notebooks/41-a-designers-pipeline.html",
     "notebooks/42-told-where-to-look.html",
+    "notebooks/43-a-better-designer.html",
     "notebooks/50-what-the-sampler-computes.html",
 ]
 

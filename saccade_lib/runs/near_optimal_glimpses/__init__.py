@@ -3,8 +3,10 @@
 from saccade_lib.runs.near_optimal_glimpses import (
     clipped,
     convergence,
+    designers,
     partial,
     posteriors,
+    pupils,
     speed,
     worth,
 )
@@ -16,4 +18,6 @@ ROWS = (
     | worth.ROWS
     | speed.ROWS
     | convergence.ROWS
+    | pupils.ROWS
+    | designers.ROWS
 )

@@ -27,12 +27,7 @@ def footprint(at: Tensor, shape: tuple[int, int]) -> Tensor:
     Returns:
         ``(B, H, W)``, without a gradient; 0 where neighbours read the same place.
     """
-    half = at.new_tensor([shape[1] / 2, shape[0] / 2])
-    pixels = at.detach() * half
-    across = _steps(pixels, 2, 2 * half[0])  # (B, H, W, 2)
-    down = _steps(pixels, 1, 2 * half[1])
-    area = across[..., 0] * down[..., 1] - across[..., 1] * down[..., 0]
-    return area.abs().sqrt()
+    return _area(at.detach(), shape).sqrt()
 
 
 def shares(at: Tensor, shape: tuple[int, int]) -> Tensor:
@@ -42,12 +37,13 @@ def shares(at: Tensor, shape: tuple[int, int]) -> Tensor:
     are right; between two powers of 2 their levels are mixed.
 
     Returns:
-        ``(K, B, H, W)``, not negative, summing to 1 over K. K depends on sizes alone.
+        ``(K, B, H, W)``, not negative, summing to 1 over K, with a gradient to ``at``.
+        K depends on sizes alone.
     """
     (h, w), (H, W) = at.shape[1:3], shape
     ratio = max(1.0, math.sqrt(H * W / (h * w)))
     count = min(math.ceil(math.log2(ratio)), int(math.log2(min(H, W)))) + 1
-    side = footprint(at, shape).clamp(min=1)
+    side = _area(at, shape).clamp(min=1).sqrt()  # no slope where grids collapse
     level = (side.log2() - 1).clamp(0, count - 1)  # (B, H, W)
     k = torch.arange(count, device=at.device, dtype=at.dtype).view(-1, 1, 1, 1)
     return (1 - (level - k).abs()).clamp(min=0)
@@ -58,8 +54,7 @@ def warp(image: Tensor, at: Tensor) -> Tensor:
 
     Args:
         image: ``(B, C, H_image, W_image)``; no gradient flows to it.
-        at: ``(B, H, W, 2)``. Gradients flow to it through the places read, not through
-            the choice of the levels.
+        at: ``(B, H, W, 2)``. Gradients flow to it, through places and levels.
 
     Returns:
         ``(B, C, H, W)``.
@@ -126,7 +121,7 @@ def regions(
         if level.factor < 2**k:
             needed.append((number, 0, 0, level.width, level.height))
             continue
-        pixels = _on_level(at, shape, level).detach()[weight > 0]  # (N, 2)
+        pixels = _on_level(at.detach(), shape, level)[weight > 0]  # (N, 2)
         low, high = pixels.amin(dim=0) - 1, pixels.amax(dim=0) + 2
         sides = level.width, level.height
         first = [min(max(int(v), 0), n - 1) for v, n in zip(low, sides, strict=True)]
@@ -164,6 +159,15 @@ def _on_level(at: Tensor, shape: tuple[int, int], level: Level) -> Tensor:
     """Places in pixels of a level, borders at 0 and its width."""
     H, W = shape
     return (at + 1) / 2 * at.new_tensor([W, H]) / level.factor
+
+
+def _area(at: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Of the image, in pixels, between the neighbours of each output pixel."""
+    half = at.new_tensor([shape[1] / 2, shape[0] / 2])
+    pixels = at * half
+    across = _steps(pixels, 2, 2 * half[0])  # (B, H, W, 2)
+    down = _steps(pixels, 1, 2 * half[1])
+    return (across[..., 0] * down[..., 1] - across[..., 1] * down[..., 0]).abs()
 
 
 def _steps(pixels: Tensor, axis: int, whole: Tensor) -> Tensor:

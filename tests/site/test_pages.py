@@ -46,6 +46,7 @@ NAMED = [
     "notebooks/40-an-experiment-designer.html",
     "notebooks/41-a-designers-pipeline.html",
     "notebooks/50-what-the-sampler-computes.html",
+    "notebooks/51-a-fast-layer.html",
 ]
 
 

@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # also where the package is not installed
 
 import loops  # noqa: E402
+import overhead  # noqa: E402
 import plain_ram  # noqa: E402
 import plain_zoom  # noqa: E402
 
@@ -286,6 +287,15 @@ def zooming() -> list[dict]:
     )
 
 
+def in_front() -> list[dict]:
+    """A ResNet-101 on two images, forward and backward, with the sampler and without.
+
+    On a GPU: `python benchmarks/overhead.py --device cuda --batch 32`.
+    """
+    calls = overhead.ways("resnet101", layers=14, batch=2, device="cpu")
+    return measure(*[Side(name, call, 2) for name, call in calls.items()])
+
+
 def step(model: torch.nn.Module, optimiser, batch: dict) -> None:
     optimiser.zero_grad(set_to_none=True)
     model.loss(batch | {"progress": 0.0}).total.backward()
@@ -309,6 +319,7 @@ def main() -> int:
         "TNet, 5 locations on 224x224": traversal,
         "maps of expected entropy at 64x64": judging,
         "sampling grids of 31x31 maps": zooming,
+        "a sampler before a ResNet-101": in_front,
     }
     found = {}
     for name, part in parts.items():

@@ -93,17 +93,40 @@ def jacobian(
     """
     S = _prepared(saliency)
     along_x, along_y = _axes(S, size, sigma, padding, None)
-    (Kx, Dx, Ex), (Ky, Dy, Ey) = along_x, along_y
     with _full_precision(S.device.type):
-        mass, dx, dy = _means(S, along_x, along_y)
-        xx = Ky @ S @ Ex.mT / mass - dx.square()  # (B, H, W), squared cells
-        yy = Ey @ S @ Kx.mT / mass - dy.square()
-        xy = Dy @ S @ Dx.mT / mass - dx * dy
-    sx, sy = _pair(sigma)
-    aspect = S.shape[-2] / S.shape[-1]  # a cell's width over its height
-    first = torch.stack((xx / sx**2, xy / sy**2 * aspect), dim=-1)
-    second = torch.stack((xy / sx**2 / aspect, yy / sy**2), dim=-1)
-    return torch.stack((first, second), dim=-2)  # (B, H, W, 2, 2)
+        _, slopes = _moments(S, along_x, along_y, sigma, lambda rows, K: rows @ K.mT)
+    return slopes
+
+
+def at_points(
+    saliency: Tensor, points: Tensor, sigma: Sigma, padding: str = "reflect"
+) -> tuple[Tensor, Tensor]:
+    """`positions` and `jacobian` of single places of the output, pixels or not.
+
+    Args:
+        points: ``(B, P, 2)``, (x, y), borders of the output at +-1.
+
+    Returns:
+        Places ``(B, P, 2)`` that are read there, and slopes ``(B, P, 2, 2)``.
+    """
+    S = _prepared(saliency)
+    _check_padding(padding)
+    if points.dim() != 3 or len(points) != len(S) or points.shape[2] != 2:
+        raise ValueError(
+            f"points must be (B, P, 2) with B = {len(S)}, got {tuple(points.shape)}"
+        )
+    along = []
+    for axis, s in enumerate(_pair(sigma)):
+        n = S.shape[2 - axis]
+        cells = ((points[..., axis].double() + 1) * n - 1) / 2  # (B, P)
+        found = _sums(cells.flatten(), n, s, padding, n + REACH * s)
+        along.append([K.to(S).unflatten(0, cells.shape) for K in found])  # (B, P, n)
+    with _full_precision(S.device.type):
+        (dx, dy), slopes = _moments(
+            S, *along, sigma, lambda rows, K: (rows * K).sum(dim=-1)
+        )
+    cell = S.new_tensor([2 / S.shape[2], 2 / S.shape[1]])
+    return points.to(S) + torch.stack((dx, dy), dim=-1) * cell, slopes
 
 
 def density(slopes: Tensor) -> Tensor:
@@ -161,18 +184,42 @@ def _means(S: Tensor, along_x, along_y) -> tuple[Tensor, Tensor, Tensor]:
     return mass, rows @ Dx.mT / mass, Dy @ S @ Kx.mT / mass
 
 
+def _moments(S: Tensor, along_x, along_y, sigma: Sigma, meet):
+    """Mean displacement in cells, and slopes ``(..., 2, 2)``.
+
+    ``meet(rows, K)`` brings sums along y and weights along x together, on a grid or
+    point by point.
+    """
+    (Kx, Dx, Ex), (Ky, Dy, Ey) = along_x, along_y
+    rows, moved = Ky @ S, Dy @ S  # (B, H or P, w)
+    mass = meet(rows, Kx)
+    dx, dy = meet(rows, Dx) / mass, meet(moved, Kx) / mass
+    xx = meet(rows, Ex) / mass - dx.square()  # squared cells
+    yy = meet(Ey @ S, Kx) / mass - dy.square()
+    xy = meet(moved, Dx) / mass - dx * dy
+    sx, sy = _pair(sigma)
+    aspect = S.shape[-2] / S.shape[-1]  # a cell's width over its height
+    first = torch.stack((xx / sx**2, xy / sy**2 * aspect), dim=-1)
+    second = torch.stack((xy / sx**2 / aspect, yy / sy**2), dim=-1)
+    return (dx, dy), torch.stack((first, second), dim=-2)
+
+
 def _axes(S, size, sigma, padding, reach):
     """The matrices of both axes, each ``(M, n)``, on the map's device."""
     if len(size) != 2 or min(size) < 1:
         raise ValueError(f"size must be (H, W), at least one pixel a side, got {size}")
-    if padding not in PADDINGS:
-        raise ValueError(f"padding must be one of {', '.join(PADDINGS)}: {padding!r}")
+    _check_padding(padding)
     if reach is not None and not reach >= 0.5:
         raise ValueError(f"reach must be at least half a cell, got {reach}")
     return [
         matrices(n, out, float(s), padding, reach, S.dtype, S.device)
         for n, out, s in zip(S.shape[:-3:-1], size[::-1], _pair(sigma), strict=True)
     ]
+
+
+def _check_padding(padding: str) -> None:
+    if padding not in PADDINGS:
+        raise ValueError(f"padding must be one of {', '.join(PADDINGS)}: {padding!r}")
 
 
 @lru_cache(maxsize=64)
@@ -197,18 +244,23 @@ def matrices(
     reach = n + REACH * sigma if reach is None else float(reach)
     with torch.inference_mode(False):  # what is kept serves training, too
         x = (torch.arange(out, dtype=torch.float64) + 0.5) * (n / out) - 0.5  # (M,)
-        offsets = torch.arange(-math.floor(reach) - 1, math.floor(reach) + 3)
-        m = x.floor().long()[:, None] + offsets  # (M, R)
-        away = m - x[:, None]
-        weight = torch.exp(-0.5 * (away / sigma).square()) * (away.abs() <= reach)
-        cell, there = copied(m, n, padding)
-        weight = weight * there
-        found = []
-        for power in range(3):
-            matrix = torch.zeros(out, n, dtype=torch.float64)
-            matrix.scatter_add_(1, cell, weight * away**power)
-            found.append(matrix.to(device=device, dtype=dtype))
-    return tuple(found)
+        found = _sums(x, n, sigma, padding, reach)
+        return tuple(matrix.to(device=device, dtype=dtype) for matrix in found)
+
+
+def _sums(x: Tensor, n: int, sigma: float, padding: str, reach: float) -> list[Tensor]:
+    """K, D and E, each ``(M, n)``, of places x ``(M,)`` in cells."""
+    offsets = torch.arange(-math.floor(reach) - 1, math.floor(reach) + 3).to(x.device)
+    m = x.floor().long()[:, None] + offsets  # (M, R)
+    away = m - x[:, None]
+    weight = torch.exp(-0.5 * (away / sigma).square()) * (away.abs() <= reach)
+    cell, there = copied(m, n, padding)
+    weight = weight * there
+    found = []
+    for power in range(3):
+        matrix = weight.new_zeros(len(x), n)
+        found.append(matrix.scatter_add_(1, cell, weight * away**power))
+    return found
 
 
 def copied(m: Tensor, n: int, padding: str) -> tuple[Tensor, Tensor]:

@@ -510,4 +510,28 @@ WRONG = {
         ("if mean < -half", "if mean < -2 * half"),
         ("[a - b for", "[b - a for"),
     ],
+    "back": [
+        ("low, high)\n        high", "high, low)\n        high"),
+        ("range(32)", "range(6)"),
+        ("torch.full_like(q, -1.0)", "torch.zeros_like(q)"),
+        ("range(32)", "range(60)"),  # too many calls
+    ],
+    "footprint": [
+        ("[W / 2, H / 2]", "[H / 2, W / 2]"),
+        ("area.abs().sqrt()", "area.abs()"),
+        (".abs().sqrt()", ".clamp(min=0).sqrt()"),
+        ("- across[..., 1] * down[..., 0]", ""),
+        ("pixels[1:-1, :-2]) / 2", "pixels[1:-1, :-2])"),
+    ],
+    "level": [
+        ("(a / 2).log2()", "a.log2()"),
+        (".clamp(0, K - 1)", ".round().clamp(0, K - 1)"),
+        (".clamp(0, K - 1)", ".clamp(min=0)"),
+        (".clamp(min=0)", ""),
+    ],
+    "price": [
+        ("2 * H * h * w", "H * h * w"),
+        ("3 * H * w * W", "3 * H * h * W"),
+        ("2 * H * h * w", "2 * H * h * W"),
+    ],
 }

@@ -48,6 +48,7 @@ NAMED = [
     "notebooks/42-told-where-to-look.html",
     "notebooks/43-a-better-designer.html",
     "notebooks/50-what-the-sampler-computes.html",
+    "notebooks/51-a-fast-layer.html",
 ]
 
 

@@ -10,9 +10,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from saccade_lib import glimpse
+from saccade_lib import glimpse, zoom
 
 LARGEST = 1024  # pixels a side
+PAINTED = 400  # pixels a side
 SMALLEST_SCALE = 0.05  # where the slider ends
 ROUNDING = 1e-3  # resampled images stand out of [0, 1] by less
 
@@ -61,6 +62,35 @@ def explorer(
     page = resources.files("saccade_lib").joinpath("explorer.html").read_text("utf-8")
     values = {"x": start[0], "y": start[1], "s": scale, "size": size}
     return Explorer(Template(page).substitute(values, png=_png(image)))
+
+
+def painter(
+    image: Tensor,
+    start: tuple[float, float] = (0.0, 0.0),
+    cells: int = zoom.CODE_CELLS,
+    sigma: float = zoom.CODE_SIGMA,
+) -> Explorer:
+    """Paint a saliency map over an image, and see what the sampler then reads.
+
+    The browser computes `zoom.positions` with reflected borders, and reads points. Put
+    a static figure near it for readers without JavaScript.
+
+    Args:
+        image: ``(C, H, W)``, C = 1 or 3, values in [0, 1], at most `PAINTED` pixels a
+            side: every stroke reads all of it anew.
+        start: (x, y) of the first stroke.
+        cells: side of the map.
+        sigma: of the kernel, in cells.
+    """
+    check_picture(image)
+    if max(image.shape) > PAINTED:
+        raise ValueError(
+            f"image must have at most {PAINTED} pixels a side, got {tuple(image.shape)}"
+        )
+    page = resources.files("saccade_lib").joinpath("painter.html").read_text("utf-8")
+    values = {"x": start[0], "y": start[1], "cells": cells, "sigma": sigma}
+    png = _png(image.detach().cpu())
+    return Explorer(Template(page).substitute(values, png=png))
 
 
 def check_picture(image: Tensor, name: str = "image") -> None:

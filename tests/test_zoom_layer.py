@@ -1,11 +1,17 @@
 """The saliency sampler as a layer: wrapping, reading, labels, files."""
 
+import json
+import re
+import shutil
+import subprocess
+
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from saccade_lib import glimpse, pyramid, toy_maps, zoom, zoom_labels, zoom_reading
+from saccade_lib.explorer import painter
 from saccade_lib.models import baselines
 from saccade_lib.models.zoom import (
     Config,
@@ -311,3 +317,34 @@ def test_a_heat_map_returns_to_its_place():
     assert torch.allclose(inner[1], small[2:-2, None].expand(36, 36), atol=2e-3)
     cut = zoom_labels.unwarp(J, S, (40, 40), N / 3, "replicate")[1]
     assert not cut.all() and cut.any()
+
+
+# ---------------------------------------------------------------- the painter
+
+
+def test_the_painter_needs_no_network_and_no_mouse():
+    html = painter(torch.zeros(3, 9, 12), (0.1, -0.2))._repr_html_()
+    assert not re.search(r"""\sid=|\ssrc=|https?:|url\(|@import|\$""", html)
+    assert "<noscript>" in html and html.count('type="range"') == 3
+    with pytest.raises(ValueError, match="400"):
+        painter(torch.zeros(1, 500, 9))
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+def test_the_browser_bends_as_the_library():
+    html = painter(torch.zeros(1, 9, 9))._repr_html_()
+    functions = re.search(r"function matrices.*?(?=\n  // The map with)", html, re.S)[0]
+    S = torch.rand(1, 9, 9, generator=draw(), dtype=torch.float64) + 0.01
+    script = (
+        f"{functions}\nconst S = JSON.parse(require('fs').readFileSync(0));\n"
+        "process.stdout.write(JSON.stringify(Array.from(positions(S, 9, 6, 8, 1.7))));"
+    )
+    answer = subprocess.run(
+        ["node", "-e", script],
+        input=json.dumps(S.flatten().tolist()),
+        capture_output=True,
+        text=True,
+    )
+    assert answer.returncode == 0, answer.stderr
+    found = torch.tensor(json.loads(answer.stdout), dtype=torch.float64)
+    assert torch.allclose(found.view(1, 6, 8, 2), zoom.positions(S, (6, 8), 1.7))

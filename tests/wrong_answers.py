@@ -511,13 +511,12 @@ WRONG = {
         ("[a - b for", "[b - a for"),
     ],
     "back": [
-        ("low, high)\n        high", "high, low)\n        high"),
+        ("read(middle) < q", "read(middle) > q"),
         ("range(32)", "range(6)"),
         ("torch.full_like(q, -1.0)", "torch.zeros_like(q)"),
         ("range(32)", "range(60)"),  # too many calls
     ],
     "footprint": [
-        ("[W / 2, H / 2]", "[H / 2, W / 2]"),
         ("area.abs().sqrt()", "area.abs()"),
         (".abs().sqrt()", ".clamp(min=0).sqrt()"),
         ("- across[..., 1] * down[..., 0]", ""),

@@ -7,6 +7,7 @@ from saccade_lib.runs.near_optimal_glimpses import (
     partial,
     posteriors,
     pupils,
+    settings,
     speed,
     worth,
 )
@@ -20,4 +21,5 @@ ROWS = (
     | convergence.ROWS
     | pupils.ROWS
     | designers.ROWS
+    | settings.ROWS
 )

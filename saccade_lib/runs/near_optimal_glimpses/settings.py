@@ -13,7 +13,6 @@ import torch
 from torch import nn
 
 from saccade_lib.retrieval import Database
-from saccade_lib.runs import recurrent_attention
 from saccade_lib.runs.experiment import build
 from saccade_lib.runs.measurement import Measured, Measurement
 from saccade_lib.runs.near_optimal_glimpses import convergence, partial, posteriors
@@ -26,13 +25,11 @@ class Rows:
     Attributes:
         species, attribute: of `partial`, the paper's CUB and its faces.
         network: of `posteriors`, at the profile ``"paper"``.
-        retina: of RAM as Mnih et al. (2014) have it.
     """
 
     species: str = "ps-nogs-birds"
     attribute: str = "ps-nogs-birds-wing"
     network: str = "g-densenet-birds-0"
-    retina: str = "ram-60-cluttered-4"
     profile: str = "standard"
 
 
@@ -56,10 +53,6 @@ def read(rows: Rows, seed: int, device: torch.device, folder: Path) -> Measured:
         "attribute_grid": (attribute.grid.n, ""),
         "attribute_within": (convergence.ATTRIBUTES.within, "nats"),
         "species_within": (convergence.BIRDS.within, "points"),
-        "retina_scales": (
-            recurrent_attention.ROWS[rows.retina][rows.profile].model.scales,
-            "",
-        ),
         "attribute_map_top": (float(attribute.designed().maps.max()), "nats"),
         "database": (database(species, pack) / 1e6, "M"),
     }

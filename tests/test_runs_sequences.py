@@ -6,13 +6,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from saccade_lib import records
 from saccade_lib.data import birds, door
 from saccade_lib.data.taught import UNKNOWN
 from saccade_lib.models.partial_supervision import UNKNOWN as OF_MODEL
 from saccade_lib.models.partial_supervision import Config, WsramConfig
 from saccade_lib.runs import on_sequences
 from saccade_lib.runs.experiment import build, train
-from saccade_lib.runs.near_optimal_glimpses import partial
+from saccade_lib.runs.near_optimal_glimpses import partial, settings
 from saccade_lib.runs.on_sequences import OnSequences
 from saccade_lib.train import Schedule
 
@@ -174,3 +175,39 @@ def test_the_model_is_the_papers_in_small():
     assert torch.allclose(net.policy.cells, BIRDS.grid.locations, atol=1e-6)
     digits = build(DIGITS, 0)
     assert torch.allclose(digits.policy.cells, DIGITS.grid.locations, atol=1e-6)
+
+
+def test_settings_differ_from_the_paper_where_the_chapter_says_so():
+    cells = [c for c in records.published("near-optimal-glimpses")]
+    cells = [c for c in cells if c.record_row == "settings" and not c.data]
+    made = records.load(
+        records.path_of(
+            {
+                "paper": "near-optimal-glimpses",
+                "row": "settings",
+                "profile": "paper",
+                "seed": 0,
+            }
+        )
+    )["metrics"]
+    differ = {
+        (c.row, c.column)
+        for c in cells
+        if c.verdict(made[c.record_metric]["value"]) != "reproduced"
+    }
+    assert differ == {
+        ("both", "gan-images"),  # no GAN: real pictures
+        ("cub", "grid-side"),  # 13 in the code; 12 end before the border
+        ("cub", "glimpse-net-layers"),  # no pretrained weights
+        ("celeba-hq", "grid-side"),  # birds of 64 pixels
+    }
+
+
+def test_settings_count_what_is_trained():
+    pack = birds.drawn()
+    found = settings.counts(BIRDS, pack)
+    images = BIRDS.canvases(pack, "train", 0).images
+    assert found["train"][0] == len(images) and found["classes"][0] == 16
+    assert found["sequences"][0] == BIRDS.known
+    assert found["layers"][0] == 2  # of the glimpse network
+    assert found["seen_at_most"][0] == pytest.approx(100 * 5 * 16**2 / 64**2)

@@ -26,6 +26,7 @@ from saccade_lib.models import (
     tnet,
     variational_saccading,
     wsram,
+    zoom_classifier,
 )
 
 EPOCH = 60_000  # images; the streams are endless, so an epoch is a unit, as in MNIST
@@ -47,6 +48,7 @@ MODELS = {
     imagenet_dram.Config: imagenet_dram.ImagenetDram,
     avp.Config: avp.Avp,
     plain.Config: plain.Plain,
+    zoom_classifier.ClassifierConfig: zoom_classifier.ZoomClassifier,
 }
 
 

@@ -17,6 +17,8 @@ from saccade_lib.models import (
     avp,
     bagnet,
     baselines,
+    cam,
+    dynamic,
     efficientnet,
     imagenet_dram,
     partial_supervision,
@@ -49,6 +51,8 @@ MODELS = {
     avp.Config: avp.Avp,
     plain.Config: plain.Plain,
     zoom_classifier.ClassifierConfig: zoom_classifier.ZoomClassifier,
+    cam.CamConfig: cam.Cam,
+    dynamic.DynamicConfig: dynamic.DynamicGlimpses,
 }
 
 

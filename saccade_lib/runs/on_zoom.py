@@ -1,12 +1,13 @@
 """Rows of Learning to Zoom: small things in larger images, on digits or on scenes."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from saccade_lib import zoom_measures
+from saccade_lib import deformable, zoom_measures, zoom_peers, zoom_reading
 from saccade_lib.data import birds, digits, door, satellite, scenes
 from saccade_lib.models.dynamic import DynamicGlimpses
 from saccade_lib.models.zoom import Zoomed
@@ -47,7 +48,10 @@ class OnZoom(Experiment):
     others: int = 5
     species: bool = False
 
-    code: ClassVar = (digits, scenes, birds, satellite)
+    code: ClassVar = (
+        *(digits, scenes, birds, satellite),
+        *(zoom_reading, zoom_peers, zoom_measures, deformable),
+    )
     unit_of: ClassVar = {
         "map_entropy": "nats",
         "largest_zoom": "",
@@ -82,40 +86,42 @@ class OnZoom(Experiment):
         )
 
     def evaluate(self, model: nn.Module, canvases: Stream, count: int, device) -> dict:
-        """``accuracy`` and ``top5``; of a reader what it did to the images, as `looked`
-        has it; of glimpses in turn what a stop gives, as `stopped`."""
+        """``accuracy`` and ``top5``; with a reader what it did to images (`looked`); of
+        glimpses in turn what a stop gives (`stopped`)."""
+        batches = partial(batches_of, canvases, count, device, EVALUATED)
+        if isinstance(model, Zoomed):
+            return looked(model, batches())
         found = {"accuracy": 0.0, "top5": 0.0}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # of a first glimpse
-            for batch in batches_of(canvases, count, device, EVALUATED):
+            for batch in batches():
                 p = model.predict(batch["image"], batch=batch).probabilities
                 found["accuracy"] += 100 * is_right(p, batch["label"]) / count
                 found["top5"] += 100 * right(p, batch["label"], 5) / count
-        batches = batches_of(canvases, count, device, EVALUATED)
-        if isinstance(model, Zoomed):
-            found |= looked(model, batches)
-        if isinstance(model, DynamicGlimpses):
-            found |= stopped(model, batches)
-        return found
+        return found | stopped(model, batches())
 
 
 @torch.no_grad()
 def looked(model: Zoomed, batches) -> dict[str, float]:
-    """Means of `zoom_measures` under the names of `NAMES`, shares in per cent; of the
-    largest zoom the median."""
+    """Accuracies, and means of `zoom_measures` under the names of `NAMES`; all in per
+    cent but `NO_SHARE`. Of the largest zoom the median."""
     parts: dict[str, list[Tensor]] = {}
     with evaluating(model):
         for batch in batches:
-            seen = model.read(batch["image"], batch)
+            seen, label = model.read(batch["image"], batch), batch["label"]
+            best = model.task(seen.image).topk(5, dim=1).indices  # (B, 5)
+            each = {"accuracy": best[:, 0] == label}
+            each["top5"] = (best == label[:, None]).any(dim=1)
             shape = tuple(batch["image"].shape[-2:])
-            measured = zoom_measures.measures(seen, shape, batch["box"])
-            for name, values in measured.items():
-                parts.setdefault(name, []).append(values.cpu())
+            each |= zoom_measures.measures(seen, shape, batch["box"])
+            for name, values in each.items():
+                parts.setdefault(name, []).append(values.cpu().double())
     found = {}
     for name, values in parts.items():
-        each = torch.cat(values).double()
-        value = each.median() if name == "zoom" else each.mean()
-        found[NAMES[name]] = float(value) * (1 if name in NO_SHARE else 100)
+        of_all = torch.cat(values)
+        value = of_all.median() if name == "zoom" else of_all.mean()
+        scale = 1 if name in NO_SHARE else 100
+        found[NAMES.get(name, name)] = scale * float(value)
     return found
 
 

@@ -15,21 +15,20 @@ from saccade_lib.models.zoom_classifier import ClassifierConfig
 from saccade_lib.runs.on_zoom import OnZoom
 from saccade_lib.train import Schedule
 
-STEPS_DIGITS = Schedule(
+STEPS = Schedule(
     steps=500, batch=32, rate=2e-3, warmup=0.05, decay=0.9, validate_every=250
 )
-STEPS_SCENES = replace(STEPS_DIGITS, steps=600, validate_every=300)
 
 BLOB = 0.09  # of told maps: a thing of both data sets fills most of what is enlarged
 DIGITS = OnZoom(
     model=ClassifierConfig(size=(24, 24), look=64, classes=10, blob=BLOB),
-    schedule=STEPS_DIGITS,
+    schedule=STEPS,
     validation=500,
     test=2_000,
 )
 SCENES = OnZoom(
     model=ClassifierConfig(size=(32, 32), look=64, classes=9, channels=3, blob=BLOB),
-    schedule=STEPS_SCENES,
+    schedule=STEPS,
     data="scenes",
     side=256,
     thing=72,

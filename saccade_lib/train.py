@@ -133,7 +133,8 @@ def fit(
     """Train, keep the weights that validate best, and put them into the model.
 
     Args:
-        model: on its device; ``model.loss(batch) -> Loss``.
+        model: on its device; ``model.loss(batch) -> Loss``. Where it has ``rates()``,
+            groups of parameters, each has a ``ratio`` by which its rate is multiplied.
         batches: the batch of a step, ``batches(step) -> dict`` of tensors on the
             device. Under `torchrun` it returns this process's share (`share`).
         validate: metrics of the model, higher is better for ``watch``.
@@ -149,7 +150,7 @@ def fit(
     """
     device = next(model.parameters()).device
     optimiser = torch.optim.AdamW(
-        model.parameters(),
+        model.rates() if hasattr(model, "rates") else model.parameters(),
         lr=schedule.rate,
         weight_decay=schedule.weight_decay,
         fused=device.type == "cuda",
@@ -261,7 +262,8 @@ class _Gradient:
 def _update(optimiser, loss: Loss, norm: Tensor, schedule: Schedule, step: int) -> None:
     """One step of the optimiser, unless the loss or its gradient is not finite."""
     for group in optimiser.param_groups:
-        group["lr"] = schedule.rate * schedule.factor(step)
+        ratio = group.get("ratio", 1.0)
+        group["lr"] = ratio * schedule.rate * schedule.factor(step)
     if not math.isfinite(norm + float(loss.total.detach())):
         _explain(loss, step)
     optimiser.step()

@@ -123,7 +123,7 @@ def test_every_row_is_complete():
             assert cost.parameters(kind(model)) > 0
         if own:
             continue
-        family = type(run.experiment)
+        family = type(run.experiment), getattr(run.experiment, "data", "")
         if family not in packs:
             packs[family] = run.experiment.find(quiet=True)
         canvases = run.experiment.canvases(packs[family], "validation", 0)

@@ -533,4 +533,26 @@ WRONG = {
         ("3 * H * w * W", "3 * H * h * W"),
         ("2 * H * h * w", "2 * H * h * W"),
     ],
+    "cropped": [
+        (".clamp(-1, 1)", ""),
+        ("float(twice.sum().abs())", "float(twice.sum())"),  # one way round only
+        ("/ 2 / 4", "/ 4"),
+        ("- x.roll(-1) * y", ""),
+    ],
+    "response": [
+        ("2 * sigma**2", "sigma**2"),  # along one axis
+        ("(s**2 + sigma**2) ** 2", "(s**2 + sigma**2)"),
+        ("2 * sigma**2 * s**2", "2 * sigma**2"),
+    ],
+    "best-share": [
+        ("side / 2 / width", "side / width"),
+        ("0.5 / (", "1 / ("),
+        ("return s, 0.5 / (", "return s, 2 * ("),
+    ],
+    "rounds": [
+        ("1 / len(K) / (K @ b)", "1 / (K @ b)"),
+        ("b = S / (K.T @ a)", "b = b / (K.T @ a)"),
+        ("range(count)", "range(count + 1)"),
+        ("K.T @ a", "K @ a"),
+    ],
 }

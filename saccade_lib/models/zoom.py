@@ -19,10 +19,17 @@ from torch.nn import functional as F
 
 from saccade_lib import zoom, zoom_reading
 from saccade_lib.models.baselines import ResNet18
-from saccade_lib.pyramid import Pyramids
+from saccade_lib.models.readers import (
+    SHARE,
+    Config,
+    Reader,
+    Reading,
+    SaliencyReader,
+    Stored,
+    zeroed,
+)
 from saccade_lib.train import Loss, evaluating
 
-SHARE = zoom.CODE_SIGMA / zoom.CODE_CELLS  # sigma over the map's side, public code
 LAYERS = {6: 1, 10: 2, 14: 3}  # of ResNet-18 with the 1x1: stages behind the stem
 
 
@@ -89,7 +96,7 @@ class SaliencyNetwork(nn.Module):
         self.trunk = nn.Sequential()
         for name in ("conv1", "bn1", *(f"layer{k + 1}" for k in range(stages))):
             self.trunk.add_module(name, getattr(whole, name))
-        self.last = _flat(nn.Conv2d(width * 2 ** (stages - 1), 1, 1))
+        self.last = zeroed(nn.Conv2d(width * 2 ** (stages - 1), 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits ``(B, h, w)`` of small copies ``(B, 3, H, W)``."""
@@ -111,73 +118,91 @@ class SmallSaliency(nn.Module):
             conv = nn.Conv2d(widths[k], widths[k + 1], 3, stride, 1, bias=False)
             parts += [conv, nn.BatchNorm2d(widths[k + 1]), nn.ReLU(inplace=True)]
         self.trunk = nn.Sequential(*parts)
-        self.last = _flat(nn.Conv2d(widths[-1], 1, 1))
+        self.last = zeroed(nn.Conv2d(widths[-1], 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits ``(B, H / 4, W / 4)`` of small copies ``(B, C, H, W)``."""
         return self.last(self.trunk(x))[:, 0]
 
 
-@dataclass(frozen=True)
-class Config:
-    """How an image is read.
-
-    Attributes:
-        size: (H, W) of J, what the task network sees.
-        look: side of I_l, what the saliency network sees; J's longer side if None.
-        cells: side of the saliency map; 31 in the public code.
-        share: sigma over the map's side; 1/3 in the paper, 0.178 in its code.
-        padding: ``"reflect"`` (ours), or ``"replicate"`` as in the paper.
-        prefilter: side of the squares over which the image is averaged before it is
-            read; by default (None) each output pixel gets its own (`zoom_reading`).
-        blur: share of the training during which J is blurred (section 3.3).
-        least: smallest side to which blurring shrinks J, over its side; 64 of 224 in
-            the public code.
-    """
-
-    size: tuple[int, int]
-    look: int | None = None
-    cells: int = 31
-    share: float = SHARE
-    padding: str = "reflect"
-    prefilter: int | None = None
-    blur: float = 0.0
-    least: float = 64 / 224
-
-
-@dataclass
-class Stored:
-    """A batch of images on disk, read in parts: files and which of them, ``(B,)``."""
-
-    store: Pyramids
-    index: Tensor
-
-
-@dataclass
-class Reading:
-    """What the sampler made of a batch.
-
-    Attributes:
-        image: J, ``(B, C, H, W)``.
-        saliency: S, ``(B, h, w)``, summing to 1.
-        at: places that were read, ``(B, H, W, 2)``.
-    """
-
-    image: Tensor
-    saliency: Tensor
-    at: Tensor
-
-
 @dataclass
 class Prediction:
-    """Class probabilities ``(B, classes)``, and where the image was read."""
+    """Class probabilities ``(B, classes)``, and where the image was read.
+
+    There is no map, None, where the reader has none.
+    """
 
     probabilities: Tensor
-    saliency: Tensor
+    saliency: Tensor | None
     at: Tensor
 
 
-class SaliencySampler(nn.Module):
+class Zoomed(nn.Module):
+    """A classifier that reads its images through a reader.
+
+    Args:
+        task: f_t, any network from ``(B, C, H, W)`` to its answer.
+        reader: one of `saccade_lib.models.readers`.
+
+    Both learn from the task's loss.
+    """
+
+    def __init__(self, task: nn.Module, reader: Reader):
+        super().__init__()
+        self.task, self.reader = task, reader
+
+    @property
+    def config(self) -> Config:
+        """How images are read."""
+        return self.reader.config
+
+    def forward(self, images: Tensor | Stored) -> Tensor:
+        """The task network's answer for images of any size."""
+        return self.task(self.read(images).image)
+
+    def read(self, images: Tensor | Stored, batch: dict | None = None) -> Reading:
+        """J, with the map and the places behind it."""
+        return self.reader.read(images, batch)
+
+    def looked(self, batch: dict) -> tuple[Reading, Tensor]:
+        """What is read, and J as the task network sees it in this step.
+
+        J is blurred for the first share of the training. ``progress`` in [0, 1] is the
+        share of the training that is over, 1 where it is missing.
+        """
+        seen, cfg = self.read(batch["image"], batch), self.config
+        if self.training and batch.get("progress", 1.0) < cfg.blur:
+            return seen, blurred(seen.image, cfg.least)
+        return seen, seen.image
+
+    def loss(self, batch: dict) -> Loss:
+        """Cross-entropy of the answer.
+
+        Args:
+            batch: ``image (B, C, H, W)``, ``label (B,)``; ``progress``, as above; what
+                a `readers.Told` map is told.
+        """
+        seen, J = self.looked(batch)
+        logits = self.task(J)
+        right = (logits.argmax(dim=1) == batch["label"]).float().mean()
+        watched = {"train_accuracy": 100 * right}
+        if seen.saliency is not None:
+            entropy = torch.special.entr(seen.saliency.detach()).sum(dim=(1, 2))
+            watched["map_entropy"] = entropy.mean()
+        return Loss({"class": F.cross_entropy(logits, batch["label"])}, watched)
+
+    @torch.no_grad()
+    def predict(
+        self, images: Tensor | Stored, sample: bool = False, batch: dict | None = None
+    ) -> Prediction:
+        """Classify images; nothing is sampled, a batch is needed by told maps only."""
+        with evaluating(self):
+            seen = self.read(images, batch)
+            logits = self.task(seen.image)
+        return Prediction(logits.softmax(dim=1), seen.saliency, seen.at)
+
+
+class SaliencySampler(Zoomed):
     """A task network that reads its images through a saliency map.
 
     Args:
@@ -186,82 +211,16 @@ class SaliencySampler(nn.Module):
             of places, ``(B, h, w)``.
         config: of the sampler.
 
-    Both learn from the task's loss. The public code moves pretrained weights of f_s
-    slowly: see `groups`.
+    The public code moves pretrained weights of f_s slowly: see `groups`.
     """
 
     def __init__(self, task: nn.Module, saliency: nn.Module, config: Config):
-        super().__init__()
-        if not 0 <= config.blur <= 1 or not 0 < config.least <= 1:
-            raise ValueError(
-                f"blur and least are shares: {config.blur}, {config.least}"
-            )
-        self.task, self.saliency, self.config = task, saliency, config
+        super().__init__(task, SaliencyReader(saliency, config))
 
-    def forward(self, images: Tensor | Stored) -> Tensor:
-        """The task network's answer for images of any size."""
-        return self.task(self.read(images).image)
-
-    def read(self, images: Tensor | Stored) -> Reading:
-        """J, with the map and the places behind it."""
-        cfg = self.config
-        S = self.salient(self.small(images))  # (B, h, w)
-        at = zoom.positions(S, cfg.size, zoom.in_cells(cfg.share, S), cfg.padding)
-        if isinstance(images, Stored):
-            return Reading(
-                zoom_reading.warp_files(images.store, images.index, at), S, at
-            )
-        if cfg.prefilter is None:
-            return Reading(zoom_reading.warp(images, at), S, at)
-        return Reading(zoom.warp(images, at, cfg.prefilter), S, at)
-
-    def small(self, images: Tensor | Stored) -> Tensor:
-        """I_l ``(B, C, look, look)``: averages over areas of the whole image."""
-        side = self.config.look or max(self.config.size)
-        if isinstance(images, Stored):
-            return images.store.proxies(images.index, side)
-        if images.dim() != 4 or not images.is_floating_point():
-            raise ValueError(
-                "images must be floats (B, C, H, W), got "
-                f"{images.dtype} of shape {tuple(images.shape)}"
-            )
-        return F.interpolate(images.detach(), (side, side), mode="area")
-
-    def salient(self, small: Tensor) -> Tensor:
-        """S: a softmax over all cells."""
-        logits = self.saliency(small)[:, None]  # (B, 1, ., .)
-        cells = (self.config.cells,) * 2
-        logits = F.interpolate(logits, cells, mode="bilinear")[:, 0]
-        return logits.flatten(1).softmax(dim=1).view_as(logits)
-
-    def loss(self, batch: dict) -> Loss:
-        """Cross-entropy of the answer, J blurred for the first share of the training.
-
-        Args:
-            batch: ``image (B, C, H, W)``, ``label (B,)``; ``progress`` in [0, 1], the
-                share of the training that is over (1 where it is missing).
-        """
-        seen = self.read(batch["image"])
-        J = seen.image
-        if self.training and batch.get("progress", 1.0) < self.config.blur:
-            J = blurred(J, self.config.least)
-        logits = self.task(J)
-        right = (logits.argmax(dim=1) == batch["label"]).float().mean()
-        entropy = torch.special.entr(seen.saliency.detach()).sum(dim=(1, 2)).mean()
-        return Loss(
-            {"class": F.cross_entropy(logits, batch["label"])},
-            {"train_accuracy": 100 * right, "map_entropy": entropy},
-        )
-
-    @torch.no_grad()
-    def predict(
-        self, images: Tensor | Stored, sample: bool = False, batch: dict | None = None
-    ) -> Prediction:
-        """Classify images; nothing is sampled, no batch is needed."""
-        with evaluating(self):
-            seen = self.read(images)
-            logits = self.task(seen.image)
-        return Prediction(logits.softmax(dim=1), seen.saliency, seen.at)
+    @property
+    def saliency(self) -> nn.Module:
+        """f_s."""
+        return self.reader.saliency
 
     def groups(self, rate: float, trunk: float = 1e-3, last: float = 1e-2) -> list:
         """Parameters for a torch optimiser, f_s slower than f_t.
@@ -285,9 +244,3 @@ def blurred(J: Tensor, least: float) -> Tensor:
     factor = least + (1 - least) * float(torch.rand(()))
     small = max(1, round(factor * H)), max(1, round(factor * W))
     return F.interpolate(F.adaptive_avg_pool2d(J, small), (H, W), mode="bilinear")
-
-
-def _flat(conv: nn.Conv2d) -> nn.Conv2d:
-    nn.init.zeros_(conv.weight)
-    nn.init.zeros_(conv.bias)
-    return conv

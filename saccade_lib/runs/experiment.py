@@ -17,6 +17,8 @@ from saccade_lib.models import (
     avp,
     bagnet,
     baselines,
+    cam,
+    dynamic,
     efficientnet,
     imagenet_dram,
     partial_supervision,
@@ -26,6 +28,7 @@ from saccade_lib.models import (
     tnet,
     variational_saccading,
     wsram,
+    zoom_classifier,
 )
 
 EPOCH = 60_000  # images; the streams are endless, so an epoch is a unit, as in MNIST
@@ -47,6 +50,9 @@ MODELS = {
     imagenet_dram.Config: imagenet_dram.ImagenetDram,
     avp.Config: avp.Avp,
     plain.Config: plain.Plain,
+    zoom_classifier.ClassifierConfig: zoom_classifier.ZoomClassifier,
+    cam.CamConfig: cam.Cam,
+    dynamic.DynamicConfig: dynamic.DynamicGlimpses,
 }
 
 

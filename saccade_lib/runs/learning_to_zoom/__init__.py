@@ -1,5 +1,5 @@
 """Rows of Learning to Zoom, one module a question."""
 
-from saccade_lib.runs.learning_to_zoom import settings
+from saccade_lib.runs.learning_to_zoom import classes, repairs, settings
 
-ROWS = settings.ROWS
+ROWS = classes.ROWS | repairs.ROWS | settings.ROWS

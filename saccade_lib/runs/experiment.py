@@ -18,7 +18,9 @@ from saccade_lib.models import (
     bagnet,
     baselines,
     efficientnet,
+    gaze,
     imagenet_dram,
+    itracker,
     partial_supervision,
     plain,
     recurrent_attention,
@@ -49,6 +51,8 @@ MODELS = {
     avp.Config: avp.Avp,
     plain.Config: plain.Plain,
     zoom_classifier.ClassifierConfig: zoom_classifier.ZoomClassifier,
+    gaze.Config: gaze.Gaze,
+    itracker.Config: itracker.ITracker,
 }
 
 
@@ -72,6 +76,7 @@ class Experiment:
 
     code: ClassVar[tuple[ModuleType, ...]]  # modules that make its images
     unit_of: ClassVar[dict[str, str]] = {}  # of metrics that are not per cent
+    watch: ClassVar[str] = "accuracy"  # chooses the weights, as of `training.fit`
 
     def find(self, quiet: bool) -> door.Source:
         """The data, through the door."""
@@ -86,7 +91,7 @@ class Experiment:
         return MODELS[type(self.model)]
 
     def evaluate(self, model, canvases: "Stream", count: int, device) -> dict:
-        """Metrics by name, in per cent but for `unit_of`; ``accuracy`` chooses."""
+        """Metrics by name, in per cent but for `unit_of`; `watch` chooses."""
         return evaluate(model, canvases, count, device)
 
     def settle(self, model, canvases: "Stream", device) -> None:
@@ -160,6 +165,7 @@ def train(
         experiment.schedule,
         seed,
         folder=folder,
+        watch=experiment.watch,
         progress=progress,
     )
     experiment.settle(model, held_out, device)

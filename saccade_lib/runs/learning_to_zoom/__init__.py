@@ -1,5 +1,5 @@
 """Rows of Learning to Zoom, one module a question."""
 
-from saccade_lib.runs.learning_to_zoom import settings
+from saccade_lib.runs.learning_to_zoom import gaze, settings
 
-ROWS = settings.ROWS
+ROWS = settings.ROWS | gaze.ROWS

@@ -2,9 +2,9 @@
 
 Recasens et al. (2018), section 4.1: AlexNet with two outputs and a sigmoid reads J,
 what a saliency sampler or one of its peers (`readers`) made of the camera's image. The
-two numbers are stretched to the screen. Where an iris is within the face *is* the answer,
-so nothing is pooled over the whole image: what is left of it goes into dense layers
-place by place.
+two numbers are stretched to the screen. Where an iris is within the face *is* the
+answer, so nothing is pooled over the whole image: what is left of it goes into dense
+layers place by place.
 
 Letters: B images, C channels, H x W pixels of J.
 """

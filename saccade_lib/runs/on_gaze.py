@@ -1,5 +1,6 @@
 """Experiments on faces that look at a screen."""
 
+import os
 from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
@@ -7,10 +8,11 @@ import torch
 from torch import Tensor
 
 from saccade_lib import deformable, zoom_measures, zoom_reading
-from saccade_lib.data import digits, door, gaze, gaze_drawing
+from saccade_lib.data import digits, door, gaze, gaze_capture, gaze_drawing
 from saccade_lib.models.readers import Reading
 from saccade_lib.runs.experiment import Experiment, batches_of
 
+FOLDER = "SACCADE_GAZECAPTURE"  # environment variable: the folder of a reader's own
 FOUND = 2.0  # an eye is found where its box holds so many times its share of pixels
 DRAWN = door.Source(
     "drawn-gaze", "embedded", {}, "faces drawn by the library, a stand-in"
@@ -19,11 +21,12 @@ DRAWN = door.Source(
 
 @dataclass(frozen=True)
 class OnGaze(Experiment):
-    """A row at one profile whose images are `gaze.Faces`.
+    """A row at one profile whose images are `gaze.Faces`, or GazeCapture's frames.
 
     Attributes:
         device: ``"iphone"`` or ``"ipad"``.
         side, camera, kept: of `gaze.Faces`.
+        own: read a reader's copy of GazeCapture, in ``$SACCADE_GAZECAPTURE``.
     """
 
     device: str
@@ -31,15 +34,32 @@ class OnGaze(Experiment):
     side: int = 256
     camera: str = "close"
     kept: int = 0
+    own: bool = False
 
-    code: ClassVar = (digits, gaze, gaze_drawing, deformable, zoom_reading)
+    code: ClassVar = (
+        digits,
+        gaze,
+        gaze_drawing,
+        gaze_capture,
+        deformable,
+        zoom_reading,
+    )
     unit_of: ClassVar = {"error": "cm", "entropy": "nats", "zoom_at_eyes": ""}
     watch: ClassVar = "-error"
 
     def find(self, quiet: bool) -> door.Source:
-        return DRAWN
+        if not self.own:
+            return DRAWN
+        if folder := os.environ.get(FOLDER):
+            return gaze_capture.gaze_capture(folder, self.device, quiet=quiet)
+        raise door.MissingData(
+            f"this row reads GazeCapture, of which nothing ships: set {FOLDER} to your "
+            "copy, or take the profile standard"
+        )
 
-    def canvases(self, pack: door.Source, split: str, seed: int) -> gaze.Faces:
+    def canvases(self, pack: door.Source, split: str, seed: int):
+        if self.own:
+            return gaze_capture.Frames(pack, split, self.side, seed)
         return gaze.Faces(
             self.device, split, self.side, self.camera, kept=self.kept, seed=seed
         )

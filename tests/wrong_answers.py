@@ -533,4 +533,19 @@ WRONG = {
         ("3 * H * w * W", "3 * H * h * W"),
         ("2 * H * h * w", "2 * H * h * W"),
     ],
+    "seen": [
+        ("-eyes[..., 2:]", "eyes[..., 2:]"),  # away from the screen
+        ("return torch.minimum(torch.maximum(dot, low), high)", "return dot"),
+        (".mean(dim=1)", "[:, 0]"),  # of one eye
+    ],
+    "worth": [
+        ("side / 2 / half", "side / half"),
+        ("torch.tensor(view / 2)", "torch.tensor(float(view))"),
+        ("reach / z * focal / z", "reach / z * focal"),
+    ],
+    "calibrated": [
+        ("off.median(dim=0).values", "off.mean(dim=0)"),
+        ("axis - line", "line - axis"),
+        (".any(dim=1)", ".all(dim=1)"),
+    ],
 }

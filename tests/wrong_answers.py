@@ -538,7 +538,7 @@ WRONG = {
         ("return torch.minimum(torch.maximum(dot, low), high)", "return dot"),
         (".mean(dim=1)", "[:, 0]"),  # of one eye
     ],
-    "worth": [
+    "centimetre": [
         ("side / 2 / half", "side / half"),
         ("torch.tensor(view / 2)", "torch.tensor(float(view))"),
         ("reach / z * focal / z", "reach / z * focal"),

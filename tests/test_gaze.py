@@ -1,7 +1,9 @@
 """Drawn faces, GazeCapture's loader, and the networks that tell where they look."""
 
 import json
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,9 @@ from saccade_lib.models import gaze as networks
 from saccade_lib.models import itracker
 from saccade_lib.runs import find, on_gaze
 from saccade_lib.runs.experiment import build, train
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
+import loops  # noqa: E402  (the plain way that `make bench` compares with)
 
 EDGES = gaze.SCREENS["iphone"].edges
 TINY = networks.Config(edges=EDGES, size=(32, 32), width=4, hidden=8, cells=9)
@@ -113,6 +118,14 @@ def test_an_iris_moves_by_less_than_a_pixel_at_a_time():
         assert float(cover.sum()) == pytest.approx(np.pi * 25, rel=0.02)
         middles.append(float((cover.sum(0) * part.x[0, 0]).sum() / cover.sum()))
     assert np.allclose(np.diff(middles), 0.01, atol=5e-4)
+
+
+def test_drawing_is_near_to_four_points_a_pixel():
+    """Apart from noise, and from edges that are twice as sharp."""
+    faces = gaze.Faces(side=128)
+    fine, drawn = loops.faces(faces, 4), faces.batch(torch.arange(4))["image"]
+    assert (fine - drawn).abs().mean() < 0.015
+    assert (fine - drawn).flatten(1).abs().quantile(0.99, dim=1).max() < 0.15
 
 
 def test_wrong_streams_are_refused():

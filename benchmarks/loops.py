@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from saccade_lib import glimpse
-from saccade_lib.data import digits
+from saccade_lib.data import digits, gaze, gaze_drawing
 from saccade_lib.data.digits import CANDIDATES, DIGITS, GLYPH, INK, PATCH, Canvases
 
 
@@ -109,3 +109,13 @@ def from_whole_files(paths: list[Path], location, scale, size: int) -> Tensor:
         image = torch.from_numpy(pixels).view(*pixels.shape[:2], -1).permute(2, 0, 1)
         crops.append(glimpse.crop(image[None] / 255, places[None], scale, size)[0])
     return torch.stack(crops)
+
+
+def faces(stream: gaze.Faces, count: int) -> Tensor:
+    """The first faces, one after another, with four points for each pixel."""
+    drawn = []
+    for index in range(count):
+        scene = stream.scene(torch.tensor([index]))
+        fine = gaze_drawing.draw(scene, 2 * stream.side)
+        drawn.append(F.avg_pool2d(fine, 2))
+    return torch.cat(drawn)

@@ -39,7 +39,7 @@ from saccade_lib import (  # noqa: E402
     session,
     zoom,
 )
-from saccade_lib.data import digits, door  # noqa: E402
+from saccade_lib.data import digits, door, gaze  # noqa: E402
 from saccade_lib.data.digits import Canvases  # noqa: E402
 from saccade_lib.models import (  # noqa: E402
     avp,
@@ -296,6 +296,16 @@ def in_front() -> list[dict]:
     return measure(*[Side(name, call, 2) for name, call in calls.items()])
 
 
+def faces() -> list[dict]:
+    """Faces of 256 x 256 whose edges are shares of a pixel."""
+    stream = gaze.Faces("iphone")
+    index = torch.arange(64)
+    return measure(
+        Side("batched, edges analytic", lambda: stream.batch(index), 64),
+        Side("one by one, four points a pixel", lambda: loops.faces(stream, 8), 8),
+    )
+
+
 def step(model: torch.nn.Module, optimiser, batch: dict) -> None:
     optimiser.zero_grad(set_to_none=True)
     model.loss(batch | {"progress": 0.0}).total.backward()
@@ -320,6 +330,7 @@ def main() -> int:
         "maps of expected entropy at 64x64": judging,
         "sampling grids of 31x31 maps": zooming,
         "a sampler before a ResNet-101": in_front,
+        "faces on 256x256": faces,
     }
     found = {}
     for name, part in parts.items():

@@ -90,7 +90,7 @@ class Fit:
         curves: columns ``step``, ``seconds``, each loss term, and each validation
             metric as ``validation_NAME``; one entry a validation.
         best_step: the step whose weights the model now carries.
-        best: its validation metric.
+        best: its validation metric, with a minus where lower is better.
         seconds: wall time of training, without validation, over all resumed parts.
         cpu_seconds: the process's own, which neighbours on the machine hardly change.
         images: number of images trained on.
@@ -137,10 +137,11 @@ def fit(
             groups of parameters, each has a ``ratio`` by which its rate is multiplied.
         batches: the batch of a step, ``batches(step) -> dict`` of tensors on the
             device. Under `torchrun` it returns this process's share (`share`).
-        validate: metrics of the model, higher is better for ``watch``.
+        validate: metrics of the model, by name.
         seed: of the noise drawn inside the model.
         folder: where checkpoints live. A run whose folder holds one goes on from it.
-        watch: the validation metric that chooses the weights.
+        watch: the validation metric that chooses the weights, higher is better; with
+            a minus before its name, lower is.
         checkpoint_every: seconds between checkpoints.
 
     Raises:
@@ -304,11 +305,13 @@ class _State:
         for name, value in row.items():
             self.curves.setdefault(name, []).append(value)
         self._sums, self._count = {}, 0
-        watched = float(metrics[self.identity["watch"]])
+        name = self.identity["watch"]
+        watched = float(metrics[name.removeprefix("-")])
         if not math.isfinite(watched):
             raise NotFinite(
-                f"validation {self.identity['watch']} is {watched} at step {self.step}"
+                f"validation {name.removeprefix('-')} is {watched} at step {self.step}"
             )
+        watched = -watched if name.startswith("-") else watched
         early = self.step < self.identity["choose_after"] * self.identity["steps"]
         if watched > self.best and not early:
             self.best, self.best_step = watched, self.step

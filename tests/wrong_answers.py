@@ -555,4 +555,19 @@ WRONG = {
         ("range(count)", "range(count + 1)"),
         ("K.T @ a", "K @ a"),
     ],
+    "seen": [
+        ("-eyes[..., 2:]", "eyes[..., 2:]"),  # away from the screen
+        ("return torch.minimum(torch.maximum(dot, low), high)", "return dot"),
+        (".mean(dim=1)", "[:, 0]"),  # of one eye
+    ],
+    "centimetre": [
+        ("side / 2 / half", "side / half"),
+        ("torch.tensor(view / 2)", "torch.tensor(float(view))"),
+        ("reach / z * focal / z", "reach / z * focal"),
+    ],
+    "calibrated": [
+        ("off.median(dim=0).values", "off.mean(dim=0)"),
+        ("axis - line", "line - axis"),
+        (".any(dim=1)", ".all(dim=1)"),
+    ],
 }

@@ -20,7 +20,9 @@ from saccade_lib.models import (
     cam,
     dynamic,
     efficientnet,
+    gaze,
     imagenet_dram,
+    itracker,
     partial_supervision,
     plain,
     recurrent_attention,
@@ -53,6 +55,8 @@ MODELS = {
     zoom_classifier.ClassifierConfig: zoom_classifier.ZoomClassifier,
     cam.CamConfig: cam.Cam,
     dynamic.DynamicConfig: dynamic.DynamicGlimpses,
+    gaze.Config: gaze.Gaze,
+    itracker.Config: itracker.ITracker,
 }
 
 
@@ -76,6 +80,7 @@ class Experiment:
 
     code: ClassVar[tuple[ModuleType, ...]]  # modules that make its images
     unit_of: ClassVar[dict[str, str]] = {}  # of metrics that are not per cent
+    watch: ClassVar[str] = "accuracy"  # chooses the weights, as of `training.fit`
 
     def find(self, quiet: bool) -> door.Source:
         """The data, through the door."""
@@ -90,7 +95,7 @@ class Experiment:
         return MODELS[type(self.model)]
 
     def evaluate(self, model, canvases: "Stream", count: int, device) -> dict:
-        """Metrics by name, in per cent but for `unit_of`; ``accuracy`` chooses."""
+        """Metrics by name, in per cent but for `unit_of`; `watch` chooses."""
         return evaluate(model, canvases, count, device)
 
     def settle(self, model, canvases: "Stream", device) -> None:
@@ -164,6 +169,7 @@ def train(
         experiment.schedule,
         seed,
         folder=folder,
+        watch=experiment.watch,
         progress=progress,
     )
     experiment.settle(model, held_out, device)

@@ -49,9 +49,7 @@ RUNS = {
 # Attributes that a third to a half of the species have, each of another part.
 TASKS = {
     "wing": "has_wing_color::white",
-    "bill": "has_bill_length::about_the_same_as_head",
     "belly": "has_belly_color::white",
-    "crown": "has_crown_color::black",
 }
 SUM = 64.0  # alpha of the public code, which sums over its batch of 64
 

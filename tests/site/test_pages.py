@@ -49,6 +49,7 @@ NAMED = [
     "notebooks/43-a-better-designer.html",
     "notebooks/50-what-the-sampler-computes.html",
     "notebooks/51-a-fast-layer.html",
+    "notebooks/53-fine-grained-classes.html",
     "notebooks/54-what-did-not-work.html",
 ]
 

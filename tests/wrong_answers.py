@@ -533,6 +533,28 @@ WRONG = {
         ("3 * H * w * W", "3 * H * h * W"),
         ("2 * H * h * w", "2 * H * h * W"),
     ],
+    "evidence": [
+        ("argmax()", "argmin()"),
+        (".amax(dim=(1, 2))", ".mean(dim=(1, 2))"),
+        (".clamp(min=0)", ""),
+    ],
+    "share": [
+        ("M[top:bottom, left:right]", "M[left:right, top:bottom]"),
+        ("/ total if total > 0 else 0.0", "/ M.numel()"),
+        ("if total > 0 else 0.0", "if total > 0 else 1.0"),
+    ],
+    "stop": [
+        ("ends[:, -1] = True", "pass"),
+        (">= threshold", "> threshold + 0.1"),
+        ("(at + 1)", "at"),
+        ("[torch.arange(len(p)), at]", "[:, -1]"),
+    ],
+    "gain": [
+        ("if s in other", "if s in other and s > 0"),
+        ("/ len(gaps) ** 0.5", ""),
+        (".std()", ".std(correction=0)"),
+        ("one[s] - other[s]", "other[s] - one[s]"),
+    ],
     "cropped": [
         (".clamp(-1, 1)", ""),
         ("float(twice.sum().abs())", "float(twice.sum())"),  # one way round only

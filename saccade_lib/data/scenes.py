@@ -27,6 +27,7 @@ from saccade_lib.data.digits import SPLITS, Canvases, uniforms
 STREAM = 530  # of random numbers, plus the split
 SHRINKS = (0.8, 0.9, 1.0)  # sides of birds, over that of the largest
 EDGE = 0.1  # of a patch's side that fades, at each border
+FAMILIES = 9  # in the pack
 CANDIDATES = 24  # places tried for each patch
 KIN = {"Yellowthroat": "Warbler"}  # whose name does not say it
 
@@ -71,15 +72,18 @@ def find(quiet: bool = False) -> Parts:
 def families(species: tuple[str, ...]) -> tuple[tuple[str, ...], np.ndarray]:
     """Names of families, sorted, and the family of each species, ``(K,)``.
 
-    A family is the last word of a name; where all names share it (drawn birds), each
-    species is a family of its own.
+    A family is the last word of a name. Where all names share it (drawn birds), the
+    first nine species are a family each, as many as the pack has, and the others, -1,
+    do not appear.
     """
     last = [name.rsplit("_", 1)[-1] for name in species]
     last = [KIN.get(word, word) for word in last]
     if len(set(last)) == 1:
         last = list(species)
-    names = tuple(sorted(set(last)))
-    return names, np.array([names.index(word) for word in last])
+        names = tuple(sorted(last[:FAMILIES]))
+    else:
+        names = tuple(sorted(set(last)))
+    return names, np.array([names.index(w) if w in names else -1 for w in last])
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ class OnZoom(Experiment):
                 clutter=self.others,
                 seed=seed,
             )
-        return scenes.Scenes(
+        found = scenes.Scenes(
             pack,
             split,
             side=self.side,
@@ -84,6 +84,13 @@ class OnZoom(Experiment):
             species=self.species,
             seed=seed,
         )
+        if found.classes != self.model.classes:
+            raise ValueError(
+                f"{pack.note} have {found.classes} classes, but this row has "
+                f"{self.model.classes}: unset ${birds.FOLDER}, or make a row with "
+                f"classes={found.classes}"
+            )
+        return found
 
     def evaluate(self, model: nn.Module, canvases: Stream, count: int, device) -> dict:
         """``accuracy`` and ``top5``; with a reader what it did to images (`looked`); of

@@ -50,6 +50,7 @@ NAMED = [
     "notebooks/50-what-the-sampler-computes.html",
     "notebooks/51-a-fast-layer.html",
     "notebooks/52-gaze.html",
+    "notebooks/53-fine-grained-classes.html",
     "notebooks/54-what-did-not-work.html",
 ]
 

@@ -20,6 +20,7 @@ from saccade_lib.session import one_of
 TOLD = ("oracle", "random", "centre")
 KINDS = ("sampler", "uniform", "affine", "tps", "grid", *TOLD)
 TASKS = ("blocks", "residual")
+OFFSETS = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,6 +166,10 @@ class ZoomClassifier(zoom.Zoomed):
 def rates(task: nn.Module, reader: readers.Reader) -> list[dict]:
     """Groups of parameters and the ``ratio`` of their learning rates to f_t's.
 
+    Offsets of deformable convolutions learn at `OFFSETS` of the rate: they are pixels
+    of small maps, and at the rate of weights they leave the map before they have
+    learned where to go.
+
     Args:
         reader: of `make_reader`.
     """
@@ -173,5 +178,8 @@ def rates(task: nn.Module, reader: readers.Reader) -> list[dict]:
     ends = [k for k in named if k.removeprefix("saliency.").startswith("last.")]
     head = [named[k] for k in ends]
     rest = [named[k] for k in named if k not in ends]
-    groups = [(list(task.parameters()), 1.0), (rest, trunk), (head, last)]
+    of_task = dict(task.named_parameters())
+    offsets = [p for k, p in of_task.items() if ".offset." in k]
+    weights = [p for k, p in of_task.items() if ".offset." not in k]
+    groups = [(weights, 1.0), (offsets, OFFSETS), (rest, trunk), (head, last)]
     return [{"params": p, "ratio": ratio} for p, ratio in groups if p]

@@ -155,7 +155,7 @@ def test_told_maps_lie_where_they_are_told():
         reader = readers.Told(where, readers.Config(SIZE, cells=n), blob=0.05)
         S = reader.read(given["image"], given).saliency
         top = centres.flatten(1)[:, S.flatten(1).argmax(dim=1)].T  # (B, 2)
-        told = reader.middle(3, given)
+        told = reader.middle(3, given)[:, 0]
         assert (top - told).abs().max() < 1.01 / n, where
         assert torch.allclose(S.sum(dim=(1, 2)), torch.ones(3))
     assert torch.allclose(told, torch.zeros(3, 2))
@@ -165,10 +165,24 @@ def test_told_maps_lie_where_they_are_told():
         readers.Told("left", readers.Config(SIZE))
 
 
+def test_an_oracle_is_told_several_boxes():
+    boxes = torch.tensor([[[-0.6, -0.6, -0.4, -0.4], [0.4, 0.2, 0.6, 0.4]]])
+    config = readers.Config(SIZE, cells=40)
+    reader = readers.Told("oracle", config, blob=0.05, box="eyes")
+    S = reader.places(batch()["image"][:1], {"eyes": boxes})[0][0]
+    for x, y in ((-0.5, -0.5), (0.5, 0.3)):
+        at = [int((v + 1) / 2 * 40) for v in (y, x)]
+        near = S[at[0] - 6 : at[0] + 6, at[1] - 6 : at[1] + 6]
+        assert near.max() == pytest.approx(float(S.max()), rel=0.02)
+        assert near.sum() > 0.3  # of 0.09 if the map were even
+    with pytest.raises(ValueError, match="eyes"):
+        reader.read(batch()["image"])
+
+
 def test_random_maps_are_a_function_of_the_index_and_everywhere():
     reader = readers.Told("random", readers.Config(SIZE))
-    places = reader.middle(2000, {"index": torch.arange(2000)})
-    again = reader.middle(3, {"index": torch.tensor([7, 0, 1999])})
+    places = reader.middle(2000, {"index": torch.arange(2000)})[:, 0]
+    again = reader.middle(3, {"index": torch.tensor([7, 0, 1999])})[:, 0]
     assert torch.equal(again, places[[7, 0, 1999]])
     assert places.mean(dim=0).abs().max() < 0.05 and places.abs().max() > 0.99
 

@@ -258,6 +258,21 @@ def test_curves_come_seed_by_seed(book):
         records.curves("tnet", "toy", "huge")
 
 
+def test_a_metric_comes_by_seed(book):
+    record_all(
+        {"seed": 1, "accuracy": 90.5},
+        {"seed": 0, "accuracy": 89.0},
+        {"seed": 2, "profile": "quick"},
+    )
+    (metric,) = {m for r in records.collect() for m in r["metrics"] if "accuracy" in m}
+    found = records.by_seed("tnet", "toy", metric, "standard")
+    assert list(found.items()) == [(0, 89.0), (1, 90.5)]
+    assert records.by_seed("tnet", "toy", "absent", "standard") == {}
+    assert records.by_seed("tnet", "absent", metric, "standard") == {}
+    with pytest.raises(ValueError, match="unknown profile"):
+        records.by_seed("tnet", "toy", metric, "huge")
+
+
 def test_command_prints_one_object_a_cell(book, capsys):
     record_all({"accuracy": 90.25})
     assert main(["status", "--json"]) == 0

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from saccade_lib import toy_maps
 from saccade_lib.deformable import DeformConv2d
 from saccade_lib.models import readers
-from saccade_lib.models.zoom import Zoomed
+from saccade_lib.models.zoom import Zoomed, watched
 from saccade_lib.models.zoom_classifier import ReaderConfig, make_reader, rates
 from saccade_lib.session import one_of
 from saccade_lib.train import Loss, evaluating
@@ -99,11 +98,8 @@ class Gaze(Zoomed):
                 what a told map is told.
         """
         seen, J = self.looked(batch)
-        watched = {}
-        if seen.saliency is not None:
-            entropy = torch.special.entr(seen.saliency.detach()).sum(dim=(1, 2))
-            watched["map_entropy"] = entropy.mean()
-        return Loss({"distance": distance(self.answer(J), batch["target"])}, watched)
+        terms = {"distance": distance(self.answer(J), batch["target"])}
+        return Loss(terms, watched(seen))
 
     @torch.no_grad()
     def predict(
@@ -124,41 +120,35 @@ def distance(told: Tensor, target: Tensor) -> Tensor:
     return (told - target.to(told)).norm(dim=1).mean()
 
 
-class BothEyes(readers.Reader):
-    """The sampler with a blob of saliency on each eye of ``batch["eyes"] (B, 2, 4)``:
-    what is left to gain if f_s found them."""
+class BothEyes(readers.Told):
+    """Told a blob of saliency on each eye of ``batch["eyes"] (B, 2, 4)``: what is left
+    to gain if f_s found them."""
 
-    def places(self, small: Tensor, batch: dict) -> tuple[Tensor, Tensor]:
-        if "eyes" not in batch:
-            raise ValueError(
-                'the "oracle" map is told by batch["eyes"], which is not among '
-                f"{sorted(batch)}: pass a batch that has it"
-            )
-        n = self.config.cells
-        middle = batch["eyes"].unflatten(-1, (2, 2)).mean(dim=-2).cpu()  # (B, 2, 2)
-        cells = ((middle.double() + 1) * n - 1) / 2
-        width = self.config.blob * n
-        S = toy_maps.BASE + sum(toy_maps.blob(n, cells[:, k], width) for k in range(2))
-        S = toy_maps.normalised(S).to(small)
-        return S, self.pulled(S)
+    def __init__(self, config: Config):
+        super().__init__("oracle", config, config.blob, box="eyes")
 
 
 def small(config: Config) -> nn.Sequential:
     """Four convolutions, each with a halving, and two dense layers."""
-    w = config.width
-    widths = (config.channels, w, 2 * w, 2 * w, 2 * w)
-    parts = []
-    for k, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False)):
-        bent = config.deformable and k >= 4 - TOP
-        plain = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
-        parts += [DeformConv2d(inputs, outputs) if bent else plain]
-        parts += [nn.BatchNorm2d(outputs), nn.ReLU(inplace=True), nn.MaxPool2d(2)]
+    parts = halvings(config.channels, config.width, TOP if config.deformable else 0)
     left = [side // 16 for side in config.size]
-    features = widths[-1] * left[0] * left[1]
+    features = 2 * config.width * left[0] * left[1]
     dense = [nn.Linear(features, config.hidden), nn.ReLU(inplace=True)]
     return nn.Sequential(
         *parts, nn.Flatten(), *dense, nn.Linear(config.hidden, config.classes)
     )
+
+
+def halvings(channels: int, w: int, bent: int = 0) -> list[nn.Module]:
+    """Four 3x3 convolutions to 2 w channels, each with a halving; the last ``bent`` of
+    them deformable."""
+    widths = (channels, w, 2 * w, 2 * w, 2 * w)
+    parts = []
+    for k, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False)):
+        conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+        parts += [DeformConv2d(inputs, outputs) if k >= 4 - bent else conv]
+        parts += [nn.BatchNorm2d(outputs), nn.ReLU(inplace=True), nn.MaxPool2d(2)]
+    return parts
 
 
 def alexnet(config: Config) -> nn.Sequential:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from saccade_lib import glimpse, zoom_reading
-from saccade_lib.models.gaze import Prediction, distance
+from saccade_lib.models.gaze import Prediction, distance, halvings
 from saccade_lib.session import one_of
 from saccade_lib.train import Loss, evaluating
 
@@ -147,10 +147,6 @@ def tower(config: Config) -> tuple[nn.Sequential, int]:
 
 def small_tower(config: Config) -> tuple[nn.Sequential, int]:
     """Four convolutions, each with a halving."""
-    w, parts = config.width, []
-    widths = (config.channels, w, 2 * w, 2 * w, 2 * w)
-    for inputs, outputs in zip(widths, widths[1:], strict=False):
-        conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
-        parts += [conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
-        parts.append(nn.MaxPool2d(2))
-    return nn.Sequential(*parts, nn.Flatten()), 2 * w * (config.size // 16) ** 2
+    parts = halvings(config.channels, config.width)
+    features = 2 * config.width * (config.size // 16) ** 2
+    return nn.Sequential(*parts, nn.Flatten()), features

@@ -189,36 +189,40 @@ class Told(Reader):
             (left, top, right, bottom) in [-1, 1]; ``"random"``, anywhere, a function
             of the batch's ``index (B,)`` alone; ``"centre"``.
         blob: standard deviation of the blob over the side of the image.
+        box: what the oracle is told by; of ``(B, P, 4)`` each box has a blob.
     """
 
-    def __init__(self, where: str, config: Config, blob: float = 0.11):
+    def __init__(
+        self, where: str, config: Config, blob: float = 0.11, box: str = "box"
+    ):
         super().__init__(config)
         one_of("where", where, ("oracle", "random", "centre"))
         if not blob > 0:
             raise ValueError(f"a blob must have a width, got {blob}")
-        self.where, self.blob = where, blob
+        self.where, self.blob, self.box = where, blob, box
 
     def places(self, small: Tensor, batch: dict) -> tuple[Tensor, Tensor]:
         n = self.config.cells
-        middle = self.middle(len(small), batch).cpu()  # (B, 2) in [-1, 1]
-        centre = (middle.double() + 1) / 2 * n - 0.5
-        blobs = toy_maps.blob(n, centre, self.blob * n) + toy_maps.BASE
-        S = toy_maps.normalised(blobs).to(small)
+        middle = self.middle(len(small), batch).cpu()  # (B, P, 2) in [-1, 1]
+        centres = (middle.double() + 1) / 2 * n - 0.5
+        blobs = sum(toy_maps.blob(n, c, self.blob * n) for c in centres.unbind(1))
+        S = toy_maps.normalised(blobs + toy_maps.BASE).to(small)
         return S, self.pulled(S)
 
     def middle(self, count: int, batch: dict) -> Tensor:
-        """Where the blobs are, ``(B, 2)`` in [-1, 1]."""
+        """Where the blobs are, ``(B, P, 2)`` in [-1, 1]."""
         if self.where == "centre":
-            return torch.zeros(count, 2)
-        needed = "box" if self.where == "oracle" else "index"
+            return torch.zeros(count, 1, 2)
+        needed = self.box if self.where == "oracle" else "index"
         if needed not in batch:
             raise ValueError(
                 f'the "{self.where}" map is told by batch["{needed}"], which is not '
                 f"among {sorted(batch)}: pass a batch that has it"
             )
         if self.where == "oracle":
-            return batch["box"].unflatten(-1, (2, 2)).mean(dim=-2)
-        return 2 * uniforms(0, 0, batch["index"].cpu(), 2) - 1
+            middle = batch[needed].unflatten(-1, (2, 2)).mean(dim=-2)
+            return middle.view(count, -1, 2)
+        return 2 * uniforms(0, 0, batch["index"].cpu(), 2)[:, None] - 1
 
 
 class Transformer(Reader):

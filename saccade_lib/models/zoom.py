@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from saccade_lib import zoom, zoom_reading
+from saccade_lib import zoom, zoom_measures, zoom_reading
 from saccade_lib.models.baselines import ResNet18
 from saccade_lib.models.readers import (
     SHARE,
@@ -185,11 +185,8 @@ class Zoomed(nn.Module):
         seen, J = self.looked(batch)
         logits = self.task(J)
         right = (logits.argmax(dim=1) == batch["label"]).float().mean()
-        watched = {"train_accuracy": 100 * right}
-        if seen.saliency is not None:
-            entropy = torch.special.entr(seen.saliency.detach()).sum(dim=(1, 2))
-            watched["map_entropy"] = entropy.mean()
-        return Loss({"class": F.cross_entropy(logits, batch["label"])}, watched)
+        metrics = {"train_accuracy": 100 * right} | watched(seen)
+        return Loss({"class": F.cross_entropy(logits, batch["label"])}, metrics)
 
     @torch.no_grad()
     def predict(
@@ -236,6 +233,13 @@ class SaliencySampler(Zoomed):
             {"params": rest, "lr": trunk * rate},
             {"params": ends, "lr": last * rate},
         ]
+
+
+def watched(seen: Reading) -> dict[str, Tensor]:
+    """What training curves show of a reading: ``map_entropy``, if there is a map."""
+    if seen.saliency is None:
+        return {}
+    return {"map_entropy": zoom_measures.entropy(seen.saliency.detach()).mean()}
 
 
 def blurred(J: Tensor, least: float) -> Tensor:

@@ -23,13 +23,21 @@ from saccade_lib.records.files import (
     run_name,
     write,
 )
-from saccade_lib.records.ledger import Recorded, curves, progress, recorded, status
+from saccade_lib.records.ledger import (
+    Recorded,
+    by_seed,
+    curves,
+    progress,
+    recorded,
+    status,
+)
 from saccade_lib.records.tables import Table, table, table_of_runs
 
 __all__ = [
     "Cell",
     "Recorded",
     "Table",
+    "by_seed",
     "collect",
     "curves",
     "digest",

@@ -236,6 +236,20 @@ def progress(root: Path | None = None) -> dict[str, dict[str, int]]:
     }
 
 
+def by_seed(
+    paper: str, row: str, metric: str, profile: str, root: Path | None = None
+) -> dict[int, float]:
+    """One metric (or cost) of a row by seed, in order; empty without a record of it.
+
+    Rows of one family share their images at a seed, so that two of them are compared
+    seed by seed. Raises ValueError for an unknown profile.
+    """
+    session.check_profile(profile)
+    runs = [r for r in by_row(root).get((paper, row), []) if r["profile"] == profile]
+    found = {run["seed"]: _quantity(run, metric) for run in runs}
+    return {seed: found[seed]["value"] for seed in sorted(found) if found[seed]}
+
+
 def curves(
     paper: str, row: str, profile: str, root: Path | None = None
 ) -> list[dict[str, list | int]]:

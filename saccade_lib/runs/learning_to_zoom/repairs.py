@@ -12,7 +12,7 @@ from saccade_lib import zoom
 from saccade_lib.runs.learning_to_zoom.classes import DIGITS
 from saccade_lib.runs.on_zoom import OnZoom
 
-BASE = replace(DIGITS.model, size=(24, 24), look=64)  # the sampler
+BASE = DIGITS.model  # the sampler
 STRAIGHT = {"look": None}  # f_s sees as many pixels as f_t, as in the paper
 BLUR = {"blur": 1 / 3}  # of the training; the paper's length is not printed
 WIDE = {"share": zoom.PAPER_SHARE}

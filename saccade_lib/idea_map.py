@@ -5,6 +5,7 @@ trust: chapter 61 and the tests hold every entry against sums over a `toy_method
 and against the networks of `models`, so that a wrong one fails.
 """
 
+from collections.abc import Callable
 from textwrap import wrap
 from typing import NamedTuple
 
@@ -25,11 +26,13 @@ class Bound(NamedTuple):
 
     Attributes:
         title: as on the map.
+        formula: in plain text.
         order: its value against the log-likelihood of what is known, ``"below"``,
             ``"equal"`` or ``"no order"``.
     """
 
     title: str
+    formula: str
     order: str
 
 
@@ -74,15 +77,15 @@ class Method(NamedTuple):
 
 
 BOUNDS = {
-    "features": Bound("class of mean features\nlog f(E o)", NONE),
-    "likelihood": Bound("likelihood\nlog p(y | x)", EQUAL),
-    "importance": Bound("K weighted draws\nE log mean w", BELOW),
-    "jensen": Bound("Jensen's bound\nE log p(y | l)", BELOW),
-    "elbo": Bound("with the copy's bound\nE log p(y | l) + ELBO", BELOW),
-    "reweighted": Bound("the same, weighted\nor multiplied", NONE),
-    "reward": Bound("reward\nE [answer right]", NONE),
-    "told": Bound("known places\nlog π(l*)", NONE),
-    "entropy": Bound("expected entropy\n− EPE(l)", NONE),
+    "features": Bound("class of mean features", "log f(E v)", NONE),
+    "likelihood": Bound("likelihood", "log p(y | x)", EQUAL),
+    "importance": Bound("K weighted draws", "E log mean w", BELOW),
+    "jensen": Bound("Jensen's bound", "E log p(y | l)", BELOW),
+    "elbo": Bound("and the copy's bound", "E log p(y | l) + ELBO", BELOW),
+    "reweighted": Bound("weighted, multiplied", "E log p(y | l) + β ELBO", NONE),
+    "reward": Bound("reward", "E R", NONE),
+    "told": Bound("told places", "log π(l*)", NONE),
+    "entropy": Bound("expected entropy", "− EPE(l)", NONE),
 }
 RULES = {
     "crop": Way("slope of a crop", ()),
@@ -93,6 +96,18 @@ RULES = {
     "score": Way("score function", ("0/1, one draw", "pair, the top two")),
     "told": Way("imitation", ("told",)),
     "search": Way("search", ()),
+}
+UNBIASED = {  # the rules of `toy_rules` whose mean is the gradient of what they raise
+    "0/1, one draw",
+    "0/1, leave one out",
+    "0/1, a set of two",
+    "log p, one draw",
+    "pair, drawn in order",
+    "weighed, from the policy",
+    "weighed, from a proposal",
+    "told",
+    "features, the top two",
+    "features, all places",
 }
 READS = {
     "copy": Source("a small copy", "c", plots.SERIES[0]),
@@ -135,6 +150,10 @@ def values(world: toy.World, logits: Tensor, more: dict[str, Tensor]) -> dict:
         logits: ``(m, n)``, of the policy.
         more: ``prior`` logits ``(n,)`` and ``decoder`` logits ``(n, m)`` of the copy's
             model, ``proposal`` logits ``(N, n)``, and told ``places`` ``(N,)``.
+
+    Returns:
+        For each key of `BOUNDS` its value and its reference: log p(y | x), or
+        log p(y, c | x) for those that model the copy too.
     """
     log_pi = world.policy(logits)
     prior, decoder = more["prior"].log_softmax(0), more["decoder"].log_softmax(1)
@@ -146,14 +165,14 @@ def values(world: toy.World, logits: Tensor, more: dict[str, Tensor]) -> dict:
         "likelihood": wanted,
         "importance": toy.importance(world, log_pi, 2, log_q),
         "jensen": toy.jensen(world, log_pi),
-        "reweighted": label + 0.01 * copy,
         "reward": toy.reward(world, log_pi),
         "told": toy.told(log_pi, more["places"]),
         "entropy": -(log_pi.exp() * toy.epe(world)[world.proxy]).sum(dim=1),
     }
     both = toy.log_joint(world, prior, decoder)
+    of_both = {"elbo": label + copy, "reweighted": label + 0.01 * copy}
     return {name: (value, wanted) for name, value in found.items()} | {
-        "elbo": (label + copy, both)
+        name: (value, both) for name, value in of_both.items()
     }
 
 
@@ -165,33 +184,42 @@ class Sizes(NamedTuple):
     T: int = 4
     scales: int = 1
 
+    @property
+    def copy(self) -> int:
+        return self.J**2
+
+    @property
+    def looks(self) -> int:
+        return self.T * self.scales * self.L**2
+
 
 USUAL = Sizes()
+READERS: dict[str, Callable[[Sizes, int], tuple[int, int]]] = {
+    "whole image": lambda z, S: (0, S**2),
+    "Variational Saccading": lambda z, S: (z.copy, z.copy + z.looks),
+    "RAM": lambda z, S: (0, z.looks),
+    "DRAM": lambda z, S: (z.copy, z.copy + z.looks),
+    "WSRAM": lambda z, S: (0, z.looks),
+    "TNet": lambda z, S: (z.L**2, z.L**2 + z.looks),  # level 1 is the copy
+    "Saccader": lambda z, S: (S**2, S**2),
+    "PS-NOGS, told": lambda z, S: (0, z.looks),
+    "saliency sampler": lambda z, S: (z.copy, z.copy + z.L**2),
+    "attention sampling": lambda z, S: (z.copy, z.copy + z.looks),
+    "patch selection": lambda z, S: (S**2, S**2 + z.looks),  # the kept ones twice
+}
 
 
 def entering(method: str, S: int, sizes: Sizes = USUAL) -> tuple[int, int]:
-    """Numbers a channel that enter the policy and the reader, for S x S pixels.
+    """Numbers a channel that enter a network for an image of S x S pixels.
+
+    Returns:
+        Before the first choice of a place, and in all, in one prediction.
 
     Raises:
-        ValueError: a method that does not read one image at a time.
+        ValueError: a method that is not in `READERS`.
     """
-    copy, looks, whole = sizes.J**2, sizes.T * sizes.scales * sizes.L**2, S**2
-    one = sizes.L**2
-    table: dict[str, tuple[int, int]] = {
-        "whole image": (0, whole),
-        "Variational Saccading": (copy, looks),
-        "RAM": (0, looks),
-        "DRAM": (copy, looks),
-        "WSRAM": (copy, looks),
-        "TNet": (one, one + looks),  # level 1 is read once, for both
-        "Saccader": (whole, whole),
-        "PS-NOGS": (0, looks),
-        "saliency sampler": (copy, one),
-        "attention sampling": (copy, looks),
-        "patch selection": (whole, looks),
-    }
-    one_of("method", method, tuple(table))
-    return table[method]
+    one_of("method", method, tuple(READERS))
+    return READERS[method](sizes, S)
 
 
 def draw(methods: tuple[Method, ...] = METHODS) -> Figure:
@@ -218,7 +246,7 @@ def draw(methods: tuple[Method, ...] = METHODS) -> Figure:
 
 
 def _frame(ax: plt.Axes, rows: list[str], columns: list[str]) -> None:
-    titles = [f"{BOUNDS[row].title}\n({BOUNDS[row].order})" for row in rows]
+    titles = ["{}\n{}\n({})".format(*BOUNDS[row]) for row in rows]
     ax.set_yticks(range(len(rows)), titles, fontsize=7)
     ax.set_xticks(range(len(columns)), [RULES[c].title for c in columns])
     ax.tick_params(length=0, labelsize=7)

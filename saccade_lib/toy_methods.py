@@ -13,7 +13,7 @@ Shapes: N images, n places, Y classes, m values of the proxy, K or k draws, A ou
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import combinations_with_replacement, permutations, product
 
 import torch
@@ -86,12 +86,12 @@ class World:
 def random_world(
     seed: int, N: int = 6, n: int = 4, Y: int = 3, m: int = 2, spread: float = 2.0
 ) -> World:
-    """Normal scores, uniform labels and proxies, in float64."""
+    """Normal scores, uniform labels, as many images of each proxy, in float64."""
     generator = torch.Generator().manual_seed(seed)
     options = {"generator": generator, "dtype": torch.float64}
     scores = spread * torch.randn(N, n, Y, **options)
     label = torch.randint(Y, (N,), generator=generator)
-    proxy = torch.randint(m, (N,), generator=generator)
+    proxy = torch.randperm(N, generator=generator) % m
     return World(scores, label, proxy, torch.rand(N, **options).softmax(dim=0))
 
 
@@ -212,6 +212,7 @@ def told(log_pi: Tensor, places: Tensor) -> Tensor:
     return log_pi.gather(1, places[:, None])[:, 0]
 
 
+@cache
 def draws(n: int, K: int) -> tuple[Tensor, Tensor]:
     """How often each of n places may come in K draws ``(A, n)``, and the logarithm of
     the number of orders in which it does, ``(A,)``."""
@@ -223,6 +224,7 @@ def draws(n: int, K: int) -> tuple[Tensor, Tensor]:
     return counts, ways
 
 
+@cache
 def tuples(n: int, K: int, again: bool = True) -> Tensor:
     """All sequences ``(A, K)`` of K of n places, with repeats or without."""
     ways = product(range(n), repeat=K) if again else permutations(range(n), K)

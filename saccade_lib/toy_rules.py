@@ -59,6 +59,12 @@ class Judgement(NamedTuple):
         """Variance over the squared length of the mean."""
         return self.variance / float(self.mean.square().sum())
 
+    @property
+    def off(self) -> float:
+        """Distance of the mean from what is wanted, over the length of that."""
+        length = float(self.wanted.norm())
+        return float((self.mean - self.wanted).norm()) / length if length else 0.0
+
 
 def judge(rule: Rule, logits: Tensor) -> Judgement:
     """Enumerate a rule at a policy's logits ``(n,)``."""

@@ -26,13 +26,20 @@ LARGE = Schedule(
 )
 # Wide enough for the dots of any device of its kind that is held upright, cm.
 REAL = {"iphone": (-8.0, 0.0, 8.0, 14.0), "ipad": (-12.0, 0.0, 12.0, 28.0)}
+# At the rate of the phone no row that moves a grid or its taps leaves the middle of the
+# tablet's screen, where an iris is half as many pixels; at half of it they do.
+RATES = {"iphone": STEPS.rate, "ipad": STEPS.rate / 2}
+# What learns where to read does so at a tenth of the task network's rate (a hundredth
+# and less in the public code, for pretrained weights): at the same rate the face may be
+# gone before the task network has seen what it is good for.
+SLOW = {"ratio": (0.1, 0.1)}
 READERS = {
     "alexnet": dict(reader="uniform"),
     "deformable": dict(reader="uniform", deformable=True),
-    "stn-tps": dict(reader="tps"),
-    "stn-affine": dict(reader="affine"),
-    "grid-estimator": dict(reader="grid"),
-    "sampler": dict(reader="sampler"),
+    "stn-tps": dict(reader="tps", **SLOW),
+    "stn-affine": dict(reader="affine", **SLOW),
+    "grid-estimator": dict(reader="grid", **SLOW),
+    "sampler": dict(reader="sampler", **SLOW),
     "oracle": dict(reader="oracle"),
 }
 
@@ -50,8 +57,9 @@ def rows(device: str) -> dict[str, dict[str, OnGaze]]:
         layers=10,
         look_width=64,
     )
+    steps = replace(STEPS, rate=RATES[device])
     run = OnGaze(
-        device, model=small, schedule=STEPS, kept=4096, validation=400, test=2_000
+        device, model=small, schedule=steps, kept=4096, validation=400, test=2_000
     )
     paper = replace(
         run, model=large, schedule=LARGE, side=800, kept=0, test=50_000, own=True
@@ -67,7 +75,7 @@ def rows(device: str) -> dict[str, dict[str, OnGaze]]:
     found = {}
     for name, (of_small, of_large) in models.items():
         whole = replace(run, model=of_small)
-        short = replace(STEPS, steps=60, batch=16, validate_every=60)
+        short = replace(steps, steps=60, batch=16, validate_every=60)
         quick = replace(
             whole, schedule=short, kept=256, seeds=(0,), validation=50, test=200
         )

@@ -140,7 +140,8 @@ def looked(model: Zoomed, batches) -> dict[str, float]:
     with evaluating(model):
         for batch in batches:
             seen, label = model.read(batch["image"], batch), batch["label"]
-            best = model.task(seen.image).topk(5, dim=1).indices  # (B, 5)
+            answer = model.task(seen.image)  # (B, classes)
+            best = answer.topk(min(5, answer.shape[1]), dim=1).indices
             each = {"accuracy": best[:, 0] == label}
             each["top5"] = (best == label[:, None]).any(dim=1)
             shape = tuple(batch["image"].shape[-2:])

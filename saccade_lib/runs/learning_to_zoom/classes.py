@@ -160,5 +160,5 @@ REAL -= {"sampler-14"}  # the sampler itself, which has that depth
 ROWS = (
     rows(DIGITS, "digits", WAYS)
     | rows(SCENES, "scenes", WAYS | DEPTHS | SECOND, INATURALIST)
-    | rows(SPECIES, "cub", {k: WAYS[k] for k in ("sampler", "uniform")}, CUB)
+    | rows(SPECIES, "cub", {k: WAYS[k] for k in ("sampler", "uniform", "oracle")}, CUB)
 )

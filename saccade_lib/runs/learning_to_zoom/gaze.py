@@ -26,20 +26,19 @@ LARGE = Schedule(
 )
 # Wide enough for the dots of any device of its kind that is held upright, cm.
 REAL = {"iphone": (-8.0, 0.0, 8.0, 14.0), "ipad": (-12.0, 0.0, 12.0, 28.0)}
-# At the rate of the phone no row that moves a grid or its taps leaves the middle of the
-# tablet's screen, where an iris is half as many pixels; at half of it they do.
-RATES = {"iphone": STEPS.rate, "ipad": STEPS.rate / 2}
-# What learns where to read does so at a tenth of the task network's rate (a hundredth
-# and less in the public code, for pretrained weights): at the same rate the face may be
-# gone before the task network has seen what it is good for.
-SLOW = {"ratio": (0.1, 0.1)}
+RATES = {"iphone": STEPS.rate, "ipad": STEPS.rate / 2}  # an iris of half as many pixels
+# A transform's gradient is a sum over all pixels of J. Clipped together with it the task
+# network's own is scaled down to nothing, and the middle of the screen is all that it
+# learns to say: so what learns where to read trains without clipping.
+UNCLIPPED = 1e9
+LEARNED = ("tps", "affine", "grid", "sampler")
 READERS = {
     "alexnet": dict(reader="uniform"),
     "deformable": dict(reader="uniform", deformable=True),
-    "stn-tps": dict(reader="tps", **SLOW),
-    "stn-affine": dict(reader="affine", **SLOW),
-    "grid-estimator": dict(reader="grid", **SLOW),
-    "sampler": dict(reader="sampler", **SLOW),
+    "stn-tps": dict(reader="tps"),
+    "stn-affine": dict(reader="affine"),
+    "grid-estimator": dict(reader="grid"),
+    "sampler": dict(reader="sampler"),
     "oracle": dict(reader="oracle"),
 }
 
@@ -75,14 +74,20 @@ def rows(device: str) -> dict[str, dict[str, OnGaze]]:
     found = {}
     for name, (of_small, of_large) in models.items():
         whole = replace(run, model=of_small)
-        short = replace(steps, steps=60, batch=16, validate_every=60)
+        if getattr(of_small, "reader", None) in LEARNED:
+            whole = replace(whole, schedule=replace(steps, clip=UNCLIPPED))
+        short = replace(whole.schedule, steps=60, batch=16, validate_every=60)
         quick = replace(
             whole, schedule=short, kept=256, seeds=(0,), validation=50, test=200
         )
         found[f"{name}-{device}"] = {
             "quick": quick,
             "standard": whole,
-            "paper": replace(paper, model=of_large),
+            "paper": replace(
+                paper,
+                model=of_large,
+                schedule=replace(LARGE, clip=whole.schedule.clip),
+            ),
         }
     return found
 

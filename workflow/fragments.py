@@ -18,6 +18,7 @@ PAPERS = {
     "tnet": ("30 to 39", "TNet"),
     "near-optimal-glimpses": ("40 to 49", "Near-Optimal Glimpse Sequences"),
     "learning-to-zoom": ("50 to 59", "Learning to Zoom"),
+    "spatial-transformers": ("70 to 79", "Spatial Transformer Networks"),
 }
 MEANING = {
     "reproduced": "within the tolerance",

@@ -89,7 +89,7 @@ def places(size: tuple[int, int], angle: Tensor) -> Tensor:
         angle: of the grid, ``(B,)`` degrees counter-clockwise. Reading on a turned grid
             turns what is read the other way.
     """
-    y, x = (glimpse.pixel_centres(n, angle.device) for n in size)
+    y, x = (glimpse.pixel_centres(n, angle.device, angle.dtype) for n in size)
     p = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)  # (H, W, 2)
     a = angle * (math.pi / 180)
     rows = torch.stack((a.cos(), a.sin(), -a.sin(), a.cos()), dim=1)  # y points down

@@ -592,6 +592,17 @@ WRONG = {
         ("axis - line", "line - axis"),
         (".any(dim=1)", ".all(dim=1)"),
     ],
+    "turn-left": [
+        ("+ torch.eye(2)", ""),
+        ("A[:, 0, 1] - A[:, 1, 0]", "A[:, 1, 0] - A[:, 0, 1]"),  # y upwards
+        ("A[:, 0, 0] + A[:, 1, 1]", "A[:, 0, 0]"),
+        ("angle - torch", "angle + torch"),
+    ],
+    "around": [
+        ("torch.atan2(a.sin().sum(), a.cos().sum())", "a.mean()"),  # no wrapping
+        ("torch.atan2((a - mean).sin(), (a - mean).cos())", "a - mean"),
+        (".square().mean().sqrt()", ".abs().mean()"),
+    ],
     "bootstrap": [
         ("(n, len(x))", "(n, 1)"),  # one seed a task
         ("/ len(scores)", ""),

@@ -8,6 +8,8 @@ import re
 from collections import Counter
 from html import escape
 
+import minutes
+
 from saccade_lib import records
 from saccade_lib.records.ledger import KINDS
 
@@ -218,6 +220,7 @@ def write(folder, status):
         "coverage.html": coverage(status),
         "legend.html": legend(),
         "ledger.html": ledger(status),
+        "minutes.html": minutes.table(),
     }
     for file, text in made.items():
         (folder / file).write_text(text + "\n", encoding="utf-8")

@@ -27,6 +27,7 @@ from saccade_lib.models import (
     plain,
     recurrent_attention,
     saccader,
+    spatial_transformers,
     tnet,
     variational_saccading,
     wsram,
@@ -57,6 +58,7 @@ MODELS = {
     dynamic.DynamicConfig: dynamic.DynamicGlimpses,
     gaze.Config: gaze.Gaze,
     itracker.Config: itracker.ITracker,
+    spatial_transformers.Config: spatial_transformers.SpatialTransformer,
 }
 
 

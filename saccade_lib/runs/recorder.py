@@ -16,6 +16,7 @@ from saccade_lib.runs import (
     learning_to_zoom,
     near_optimal_glimpses,
     recurrent_attention,
+    spatial_transformers,
     tnet,
     variational_saccading,
 )
@@ -28,6 +29,7 @@ ROWS = {
     "tnet": tnet.ROWS,
     "near-optimal-glimpses": near_optimal_glimpses.ROWS,
     "learning-to-zoom": learning_to_zoom.ROWS,
+    "spatial-transformers": spatial_transformers.ROWS,
 }
 WEIGHTS_LIMIT = 2_000_000  # bytes of weights that may lie beside a record
 

@@ -182,9 +182,7 @@ class AttentionSampling(nn.Module):
             "class": F.cross_entropy(logits, batch["label"]),
             "entropy": -self.config.entropy * entropy,
         }
-        return Loss(
-            terms, {"train_accuracy": 100 * right, "nats": entropy.detach()}
-        )
+        return Loss(terms, {"train_accuracy": 100 * right, "nats": entropy.detach()})
 
     @torch.no_grad()
     def predict(

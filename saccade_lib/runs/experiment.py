@@ -88,6 +88,7 @@ class Experiment:
     code: ClassVar[tuple[ModuleType, ...]]  # modules that make its images
     unit_of: ClassVar[dict[str, str]] = {}  # of metrics that are not per cent
     watch: ClassVar[str] = "accuracy"  # chooses the weights, as of `training.fit`
+    kept: ClassVar[bool] = True  # weights of the first seed, beside its record
 
     def find(self, quiet: bool) -> door.Source:
         """The data, through the door."""

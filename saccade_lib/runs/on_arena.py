@@ -126,6 +126,11 @@ class OnArena(Experiment):
     def of(self) -> Task:
         return TASKS[self.task]
 
+    @property
+    def kept(self) -> bool:
+        """Weights of one task are enough to draw where each method looks."""
+        return self.task == "canvas-512"
+
     def find(self, quiet: bool) -> door.Source:
         if self.of.data == "mosaics":
             return satellite.find(quiet)
@@ -220,7 +225,7 @@ class Arena:
             found["places"] = self.places(index, found["centre"])
         if self.row.soft:
             x = found["image"]
-            proxy = glimpse.downsample(x, task.proxy)
+            proxy = glimpse.downsample(x, task.proxy).clamp(0, 1)  # rounding
             found |= {"image": proxy, "proxy": proxy, "crop": partial(from_level, x)}
         return found
 
@@ -339,9 +344,7 @@ def pixels(row: OnArena) -> tuple[int, int]:
         return windows, windows * task.level**2
     if isinstance(config, recurrent_attention.Config) and not config.context:
         coarse = sum(4**k for k in range(config.scales))
-        return windows * config.scales, min(
-            all_of_it, windows * coarse * task.level**2
-        )
+        return windows * config.scales, min(all_of_it, windows * coarse * task.level**2)
     assert isinstance(
         config,
         variational_saccading.Config

@@ -48,7 +48,7 @@ def test_parts_never_overlap_and_stay_inside():
         p = patches.shape[-1]
         for b, of_image in enumerate(corner.tolist()):
             for x, y in of_image:
-                assert 0 <= min(x, y) and max(x, y) + p <= 120
+                assert min(x, y) >= 0 and max(x, y) + p <= 120
                 covered[b, y : y + p, x : x + p] += 1
     assert covered.max() == 1
 

@@ -99,7 +99,7 @@ class Scattered(Canvases):
         return (away.amax(dim=3) <= near).any(dim=1)
 
     def _patches(self, images: Tensor, which: Tensor, u: Tensor) -> Tensor:
-        """Pieces of random digits, in the proportion of PATCH to GLYPH, (B, P, p, p)."""
+        """Pieces of random digits ``(B, P, p, p)``, as PATCH is to GLYPH."""
         at = (u * (GLYPH - PATCH - 2 * INK + 1)).long() + INK  # (B, P, 2)
         r = torch.arange(PATCH, device=u.device)
         pieces = images[

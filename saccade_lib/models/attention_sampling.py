@@ -15,8 +15,8 @@ the other, the estimate of Des Raj (1956) is as unbiased, and no window is read 
     w_k = [ (K - k) a_{i_k} + 1 - sum_{t<k} a_{i_t} ] / K,      k = 1 ... K,
 
 the mean over k of "what was drawn before counts with its own a, the k-th draw stands
-for all the rest". The slope of Psi is sum_i d(a_i f_i) = E[ d(a_i f_i) / a_i ]: the same
-weights over other numbers.
+for all the rest". The slope of Psi is sum_i d(a_i f_i) = E[ d(a_i f_i) / a_i ]: the
+same weights over other numbers.
 
 Letters: B images, C channels, J x J pixels of c, N = J^2 places, K windows of L x L.
 """

@@ -31,8 +31,8 @@ from saccade_lib.models import (
     saccader,
     tnet,
     variational_saccading,
-    wsram,
     whole,
+    wsram,
     zoom_classifier,
 )
 

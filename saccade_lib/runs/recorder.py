@@ -11,7 +11,6 @@ import torch
 
 from saccade_lib import cost, glimpse, models, records, session, zoom
 from saccade_lib import train as training
-from saccade_lib.runs import experiment as experiment_module
 from saccade_lib.runs import (
     arena,
     learning_to_zoom,
@@ -20,6 +19,7 @@ from saccade_lib.runs import (
     tnet,
     variational_saccading,
 )
+from saccade_lib.runs import experiment as experiment_module
 from saccade_lib.runs.experiment import Experiment, Outcome, build, train
 from saccade_lib.runs.measurement import Measured, Measurement
 

@@ -48,7 +48,7 @@ def traversal(task: Task) -> dict:
 def configs(task: Task) -> dict[str, object]:
     """The model of each method."""
     C, n, K, J, L = task.classes, task.channels, task.glimpses, task.proxy, task.size
-    s, S = task.scale, task.seen
+    s = task.scale
     net = {"classes": C, "channels": n, "features": FEATURES, "width": WIDTH}
     windows = {"size": L, "scale": s}
     saccading = variational_saccading.Config(

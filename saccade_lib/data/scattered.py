@@ -76,20 +76,19 @@ class Scattered(Canvases):
         cell = u[0].argsort(dim=1)[:, :P]  # (B, P), the digit's first
         images = _kept(self._images, device)
         which = (u[1] * len(images)).long()  # (B, P)
+        at = torch.stack((cell % m, cell // m), dim=2) * (self.side // m)  # (B, P, 2)
+        within = u[3].unflatten(1, (P, 2))
         digit = _resize(images[which[:, :1]], self.digit)  # (B, 1, g, g)
-        patches = self._patches(images, which[:, 1:], u[2].unflatten(1, (P, 2))[:, 1:])
-        sides = torch.full((P, 1), patches.shape[-1], device=cell.device)
-        sides[0] = self.digit
-        room = self.side // m - sides  # pixels to either side, together, (P, 1)
-        at = torch.stack((cell % m, cell // m), dim=2)  # (B, P, 2)
-        corner = at * (self.side // m)
-        corner = corner + (u[3].unflatten(1, (P, 2)) * (room + 1)).long()
+        corner = self._placed(at[:, :1], within[:, :1], self.digit)
         label = _kept(self._labels, device)[which[:, :1]]  # (B, 1)
-        centre = (corner[:, :1] + self.digit / 2) * 2 / self.side - 1  # (B, 1, 2)
+        centre = (corner + self.digit / 2) * 2 / self.side - 1  # (B, 1, 2)
         truth = {"label": label[:, 0], "digits": label, "centre": centre.float()}
-        parts = [(digit, corner[:, :1])]
+        parts = [(digit, corner)]
         if self.clutter:
-            parts.append((patches, corner[:, 1:]))
+            piece = u[2].unflatten(1, (P, 2))[:, 1:]
+            patches = self._patches(images, which[:, 1:], piece)
+            wide = patches.shape[-1]
+            parts.append((patches, self._placed(at[:, 1:], within[:, 1:], wide)))
         return Layout(parts, truth)
 
     def hits(self, location: Tensor, batch: dict) -> Tensor:
@@ -97,6 +96,10 @@ class Scattered(Canvases):
         near = HIT * self.digit / self.side
         away = (location[:, :, None] - batch["centre"][:, None]).abs()
         return (away.amax(dim=3) <= near).any(dim=1)
+
+    def _placed(self, cell: Tensor, u: Tensor, wide: int) -> Tensor:
+        """Corners of parts somewhere in the cells with these corners ``(B, P, 2)``."""
+        return cell + (u * (self.side // self.cells - wide + 1)).long()
 
     def _patches(self, images: Tensor, which: Tensor, u: Tensor) -> Tensor:
         """Pieces of random digits ``(B, P, p, p)``, as PATCH is to GLYPH."""

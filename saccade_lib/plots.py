@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from torch import Tensor
 
 from saccade_lib import glimpse
@@ -418,6 +418,9 @@ def fronts(
         if chance is not None:
             ax.axhline(chance, color=GREY, ls=":", lw=1.2)
         ax.set(xscale="log", xlabel=kind)
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 3), numticks=8))
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.xaxis.set_minor_formatter(NullFormatter())
         ax.grid(axis="y")
     fig.supylabel(ylabel, fontsize=10)
     names = [f"{k}  {label}" for label, k in numbers.items()]

@@ -8,6 +8,7 @@ from functools import lru_cache
 from saccade_lib import records, session
 from saccade_lib.records import Table
 from saccade_lib.runs import arena
+from saccade_lib.runs.on_arena import TASKS
 
 PAPER, PROFILE = "side-by-side", "standard"
 LABELS = {
@@ -34,6 +35,7 @@ COSTS = {
     "inference_memory": ("memory, MiB", 1),
     "inference_seconds": ("time, ms", 1_000),
 }  # of an image at inference, by their names in records: heading, and factor
+NONE = "not recorded"
 TOLD = ("oracle",)  # are told what the others must find: on no front
 
 
@@ -155,3 +157,25 @@ def front(found: Mapping[str, tuple[float, list[float]]]) -> list[str]:
             best = statistics.fmean(accuracy)
             kept.append(label)
     return kept
+
+
+def gains(over: str = "uniform") -> Table:
+    """By how many points each method is above one of them, on every task, with the
+    standard error of `apart`; in brackets where twice that reaches zero."""
+    tasks = [task for task in TASKS if by_seed(over, task, "test_accuracy")]
+    rows = []
+    for method in LABELS:
+        entries = [_gain(task, method, over) for task in tasks]
+        if method != over and any(entry != NONE for entry in entries):
+            rows.append((LABELS[method], *entries))
+    caption = f"Points above the {LABELS[over]}, which reads as many pixels"
+    return Table(caption, ("method", *tasks), tuple(rows))
+
+
+def _gain(task: str, method: str, over: str) -> str:
+    both = (by_seed(m, task, "test_accuracy").keys() for m in (method, over))
+    if not set.intersection(*map(set, both)):
+        return NONE
+    gap, error = apart(task, method, over)
+    text = f"{gap:+.1f} ± {error:.1f}"
+    return text if abs(gap) > 2 * error else f"({text})"

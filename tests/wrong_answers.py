@@ -592,6 +592,38 @@ WRONG = {
         ("axis - line", "line - axis"),
         (".any(dim=1)", ".all(dim=1)"),
     ],
+    "draw-weights": [
+        ("later * a + 1 - before", "later * a + 1"),  # as if nothing had been drawn
+        ("T - 1, -1, -1", "T, 0, -1"),
+        (") / T", ")"),
+        ("a.cumsum(dim=0) - a", "a.cumsum(dim=0)"),
+    ],
+    "slope-of-draws": [
+        ("[drawn] - a", "[drawn]"),
+        ("w * f", "f / len(f)"),  # as if drawn with replacement
+        ("draw_weights(a[drawn])", "a[drawn]"),
+    ],
+    "best-of-stream": [
+        ("-item[1]", "item[1]"),
+        ("del best[kept:]", "pass"),  # everything is held
+        ("    sift()\n    return", "    return"),  # the last chunk is lost
+        ("item[0])", "-item[0])"),
+    ],
+    "price-of-selection": [
+        ("3 * kept) / (3", "2 * kept) / (3"),
+        ("(3 * windows)", "windows"),
+        ("kept / windows", "1 - kept / windows"),
+    ],
+    "front": [
+        ("mean[name] > best", "True"),
+        ("(points[n][0], -mean[n])", "(-mean[n], points[n][0])"),
+        ("statistics.fmean(values)", "max(values)"),
+    ],
+    "seed-gaps": [
+        ("2 * error", "error"),
+        ("/ math.sqrt(len(gaps))", ""),
+        ("abs(mean)", "mean"),
+    ],
     "rungs": [
         ("p[at].mean().log()", "p[at].log().mean()"),  # Jensen's bound at every rung
         ("scores[at].mean(dim=0)", "scores[at].sum(dim=0)"),

@@ -53,6 +53,7 @@ NAMED = [
     "notebooks/52-gaze.html",
     "notebooks/53-fine-grained-classes.html",
     "notebooks/54-what-did-not-work.html",
+    "notebooks/60-one-arena.html",
     "notebooks/61-map-of-the-ideas.html",
     "notebooks/70-a-fifth-paper.html",
 ]

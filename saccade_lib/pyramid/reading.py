@@ -160,7 +160,10 @@ def load(path: Path, tiff: bool, flatten: bool = False, **options) -> pyvips.Ima
     """The file as a lazy image of 1 or 3 channels of 8 bits."""
     # In a TIFF, a tile that cannot be decoded is a warning to libvips, and black.
     strict = "warning" if tiff else "error"
-    image = pyvips.Image.new_from_file(str(path), fail_on=strict, **options)
+    # By name, for a libvips with OpenSlide would take that for a whole-slide TIFF, and
+    # know other levels and an alpha channel.
+    opened = pyvips.Image.tiffload if tiff else pyvips.Image.new_from_file
+    image = opened(str(path), fail_on=strict, **options)
     if image.hasalpha():
         if not flatten:
             raise PyramidError(

@@ -24,10 +24,8 @@ def groups(
     paths = [path for path, _, _ in found]
     names = _named(paths, AUTO if group == "auto" else group)
     if group == "auto":
-        of = [
-            {names[path] for path, k, _ in found if k == c} for c in range(len(classes))
-        ]
-        if min(map(len, of)) < GROUPS:
+        pairs = {(label, names[path]) for path, label, _ in found}
+        if min(Counter(label for label, _ in pairs).values()) < GROUPS:
             names = _named(paths, None)
     often = Counter(names.values()).most_common(1)
     notes = []

@@ -15,7 +15,8 @@ from saccade_lib.models.looking import Looking
 from saccade_lib.own_images.decisions import Decisions, checked
 from saccade_lib.train import synchronise
 
-SAMPLE = 8  # images that are copied and read for it
+SAMPLE = 24  # images that are copied and read for it, at most
+ENOUGH = 2**28  # pixels, after which no further image is taken
 STEPS = 4  # that are timed, after one to warm up
 
 
@@ -72,7 +73,7 @@ def estimate(
     sample = _sample(folder)
     copying, pack = _clock(lambda: prepared.prepare(sample, to, whole=folder))
     proxies, _ = _clock(lambda: pack.proxies(decisions.proxy))
-    step, judge, activations = _step(pack, decisions, device)
+    first, step, judge, activations = _step(pack, decisions, device)
     share = len(folder.pictures) / len(sample.pictures)
     rest = _left(folder, to) / max(1, _pixels(sample.pictures))
     rows = 1 + len(decisions.controls)
@@ -80,7 +81,10 @@ def estimate(
     times = math.ceil(schedule.steps / schedule.validate_every) + 1
     judged = times * len(folder.of("validation")) + 2 * len(folder.of("test"))
     parts = {
-        "copies": [a * rest + b * share for a, b in zip(copying, proxies, strict=True)],
+        "copies": [
+            a * rest + (b + c) * share
+            for a, b, c in zip(copying, proxies, first, strict=True)
+        ],
         "training": [a * decisions.steps for a in step],
         "judging": [a * judged for a in judge],
     }
@@ -101,7 +105,10 @@ def _sample(folder: Folder) -> Folder:
     """Some pictures of training, evenly over the folder, all called training."""
     known = folder.of("train")
     step = max(1, len(known) // SAMPLE)
-    return replace(folder, pictures=tuple(known[::step][:SAMPLE]))
+    taken = known[::step][:SAMPLE]
+    while len(taken) > 2 and _pixels(taken) > ENOUGH:
+        taken.pop()
+    return replace(folder, pictures=tuple(taken))
 
 
 def _model(pack: prepared.Prepared, decisions: Decisions) -> Looking:
@@ -110,8 +117,10 @@ def _model(pack: prepared.Prepared, decisions: Decisions) -> Looking:
         return Looking(decisions.model(len(pack.folder.classes)))
 
 
-def _step(pack, decisions: Decisions, device) -> tuple[list, list, int]:
-    """Seconds of a step and of judging an image, wall and CPU; bytes of activations."""
+def _step(pack, decisions: Decisions, device) -> tuple[list, list, list, int]:
+    """Seconds, wall and CPU, of decoding what is held, of a step, and of judging an
+    image; bytes of activations.
+    """
     model = _model(pack, decisions).to(device)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-9)
     views = prepared.Views(pack, "train", decisions.proxy, decisions.mirror)
@@ -128,13 +137,15 @@ def _step(pack, decisions: Decisions, device) -> tuple[list, list, int]:
         model.predict(batch["image"], batch=batch)
 
     with torch.random.fork_rng(devices=[]):
+        first, _ = _clock(judge)
         batch = views.batch(index, device)
         activations = cost.saved_activations(lambda: model.loss(batch), model)
-        step(), judge()
+        step()
         steps, _ = _clock(lambda: [step() for _ in range(STEPS)])
         judged, _ = _clock(lambda: [judge() for _ in range(STEPS)])
     per_image = STEPS * decisions.batch
-    return [a / STEPS for a in steps], [a / per_image for a in judged], activations
+    judged = [a / per_image for a in judged]
+    return first, [a / STEPS for a in steps], judged, activations
 
 
 def _clock(run: Callable) -> tuple[list[float], object]:

@@ -1,5 +1,6 @@
 """From a folder and decisions to a trained classifier, with its controls beside it."""
 
+import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,10 +23,13 @@ BATCH = 64  # images that are judged at a time
 
 @dataclass(frozen=True, kw_only=True)
 class OnFolder(Experiment):
-    """One classifier on prepared images of a reader's own folder."""
+    """One classifier on prepared images of a reader's own folder.
+
+    Attributes:
+        mirror: as of `prepared.Views`.
+    """
 
     mirror: bool = False
-    least: int = 20  # pixels, see `folders.scan`
 
     code: ClassVar = (folders, headers, prepared)
     unit_of: ClassVar = {"nll": "nat"}
@@ -111,7 +115,7 @@ def train(
     pack.proxies(decisions.proxy)
     models, right, curves = {}, {}, {}
     for name, row in rows(folder, decisions).items():
-        work = Path(out) / "checkpoints" / name if out else None
+        work = Path(out) / "checkpoints" / _key(name, row, pack) if out else None
         made = experiment.train(row, decisions.seed, device, work, progress, pack)
         models[name], curves[name] = made.model, made.fit.curves
         right[name], of_proxy = answers(made.model, row, pack, device)
@@ -128,6 +132,12 @@ def train(
         seconds=time.perf_counter() - start,
         cpu_seconds=time.process_time() - clock,
     )
+
+
+def _key(name: str, row: OnFolder, pack: prepared.Prepared) -> str:
+    """A folder's name that no other images and no other decisions have."""
+    all_of_it = f"{row.model} {row.schedule} {row.mirror} {pack.sha256}"
+    return f"{name}-{hashlib.sha256(all_of_it.encode()).hexdigest()[:12]}"
 
 
 def answers(model: Looking, row: OnFolder, pack, device) -> tuple[list, list]:

@@ -145,6 +145,8 @@ def scan(
     root, problems = Path(folder), []
     if not root.is_dir():
         raise BadFolder(root, ["there is no such folder. Correct the path"])
+    if not os.access(root, os.R_OK | os.X_OK, effective_ids=True):
+        raise BadFolder(root, ["it cannot be opened. Check its permissions"])
     ignored = {end.lower() for end in ignore}
     parts = _parts(root)
     classes = sorted({name for top in parts.values() for name in _folders(top)})
@@ -161,7 +163,7 @@ def scan(
     if problems:
         raise BadFolder(root, problems)
     notes = _notes_on_changes(headers)
-    names, said = name_groups.groups(kept, same, group)
+    names, said = name_groups.groups(root, kept, same, group)
     pictures = [
         Picture(path, label, part, names[path], headers[path])
         for path, label, part in kept
@@ -200,8 +202,9 @@ def _files(root, parts, classes, ignored, problems) -> Iterator[tuple[Path, int,
                     strange[end or "no ending"].append(path)
     for end, paths in sorted(strange.items()):
         problems.append(
-            f"{_some(root, paths)} ({end}): expected {', '.join(SUFFIXES)}. Convert or "
-            f"remove, or pass over with ignore=({end!r},)"
+            f"{_some(root, paths)} no image by its ending: expected one of "
+            f"{', '.join(SUFFIXES)}. Convert or remove, or pass over with "
+            f"ignore=({end!r},)"
         )
 
 
@@ -260,6 +263,7 @@ def _check_classes(root, parts, classes, problems) -> None:
     loose = [
         path
         for top in parts.values()
+        if os.access(top, os.R_OK | os.X_OK, effective_ids=True)
         for path in sorted(top.iterdir())
         if path.is_file() and path.suffix.lower() in SUFFIXES
     ]

@@ -13,7 +13,7 @@ Found = Sequence[tuple[Path, int, str]]  # path, label and part
 
 
 def groups(
-    found: Found, same: dict[Path, str], group: str | None
+    root: Path, found: Found, same: dict[Path, str], group: str | None
 ) -> tuple[dict[Path, str], list[str]]:
     """The name of each file's group, and what is to be said of it.
 
@@ -22,11 +22,11 @@ def groups(
         group: as of `folders.scan`.
     """
     paths = [path for path, _, _ in found]
-    names = _named(paths, AUTO if group == "auto" else group)
+    names = _named(root, paths, AUTO if group == "auto" else group)
     if group == "auto":
         pairs = {(label, names[path]) for path, label, _ in found}
         if min(Counter(label for label, _ in pairs).values()) < GROUPS:
-            names = _named(paths, None)
+            names = _named(root, paths, None)
     often = Counter(names.values()).most_common(1)
     notes = []
     if group is not None and often[0][1] > 1:
@@ -45,10 +45,10 @@ def groups(
     return joined, notes
 
 
-def _named(paths: Sequence[Path], mark: str | None) -> dict[Path, str]:
+def _named(root: Path, paths: Sequence[Path], mark: str | None) -> dict[Path, str]:
     """The text before the last mark of a file's name; without a mark, each its own."""
     if mark is None:
-        return {path: str(path) for path in paths}
+        return {path: path.relative_to(root).as_posix() for path in paths}
     return {path: path.stem.rpartition(mark)[0] or path.stem for path in paths}
 
 

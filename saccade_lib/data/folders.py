@@ -244,7 +244,8 @@ def _headers(root, paths, decode, threads, problems) -> dict[Path, Header]:
             return header(path, decode)
         except (ValueError, OSError) as error:
             text = str(error) if isinstance(error, ValueError) else error.strerror
-            return printable(text or error).replace(printable(path), "it")
+            text = str(text or error).replace(f'"{path}"', "it")
+            return printable(text.replace(str(path), "it"))
 
     with ThreadPoolExecutor(threads) as pool:
         looked = dict(zip(paths, pool.map(one, paths), strict=True))

@@ -161,8 +161,13 @@ def _decode(path: Path, in_place: bool) -> None:
     """Decode a file from top to bottom, or the last tile of each level."""
     if not in_place:
         image = rgb(path)
-        with errors(path, "decoding it"):
+        try:
             image.avg()
+        except pyvips.Error as error:
+            raise PyramidError(
+                f"{path} does not decode to its end: it is cut off or damaged. Make it "
+                "again"
+            ) from error
         return
     file = pyramid.open(path)
     for level, at in enumerate(file.levels):

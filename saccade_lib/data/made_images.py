@@ -2,7 +2,8 @@
 
 Each is a textured sheet with round spots. One spot carries a fine grain, whose
 direction is the class; the others are plain, of the same mean. A small copy of the
-sheet shows where the spots are and not which has a grain, nor which way it runs. Sizes
+sheet shows where the spots are, and at most a trace of which has a grain, but not which
+way it runs. Sizes
 differ, and so do the formats: PNG, JPEG, tiled pyramidal TIFF, and a TIFF laid out like
 a whole-slide scan (SVS). Images are functions of (seed, number).
 """

@@ -164,7 +164,7 @@ class Looking(nn.Module):
             location ``(B, T, 2)``; log p of the drawn cells and the entropy of each
             choice, ``(B, T)``, which are zeros where nothing is chosen.
         """
-        cfg, B = self.config, len(c)
+        cfg, B = self.config, c.shape[0]  # no `len`: it would fix a graph's batch
         if cfg.places == "spread":
             none = c.new_zeros(B, cfg.glimpses)
             return self.even.expand(B, -1, -1), none, none
@@ -183,9 +183,9 @@ class Looking(nn.Module):
     def _scores(self, c: Tensor) -> Tensor:
         """Attention to the cells before the softmax, ``(B, 1 or T, K)``."""
         if self.config.places == "random":
-            return c.new_zeros(len(c), 1, self.n**2)
+            return c.new_zeros(c.shape[0], 1, self.n**2)
         f = self.read_proxy(c)  # (B, 32, n, n)
-        where = self.grid.expand(len(f), -1, -1, -1)  # (B, 2, n, n)
+        where = self.grid.expand(f.shape[0], -1, -1, -1)  # (B, 2, n, n)
         scores = self.score(torch.cat((f, where.to(f.dtype)), dim=1)).flatten(2)
         return LIMIT * torch.tanh(glimpse.precise(scores) / LIMIT)
 
@@ -209,7 +209,7 @@ class Looking(nn.Module):
         if sample:
             noise = self.config.sigma * self.config.scale
             place = place + noise * torch.randn_like(place)
-        return place.clamp(-self.reach, self.reach), log_p.new_zeros(len(log_p))
+        return place.clamp(-self.reach, self.reach), log_p.new_zeros(log_p.shape[0])
 
     # 2. From windows to classes.
 

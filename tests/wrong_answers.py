@@ -592,4 +592,23 @@ WRONG = {
         ("axis - line", "line - axis"),
         (".any(dim=1)", ".all(dim=1)"),
     ],
+    "parts-of": [
+        ('rpartition("_")', 'partition("_")'),  # at the first mark
+        ("[0] or stem", "[0]"),  # all names without a mark are one group
+        ("{seed}:{group}", "{seed}:{name}"),  # each image by itself
+        ('"big"', '"little"'),
+    ],
+    "box-and-level": [
+        ("x + sign * scale + 1) / 2", "x + sign * scale / 2 + 1) / 2"),
+        ("min(width, height)", "max(width, height)"),
+        (">= size", "> size"),  # a window of exactly as many pixels
+        ("range(levels)", "range(levels + 9)"),
+        ("default=0", "default=levels - 1"),
+    ],
+    "gain": [
+        ("unbiased=True", "unbiased=False"),
+        ("abs(mean) > 2", "mean > 2"),  # a loss may be decided too
+        ("len(difference) ** 0.5", "len(difference)"),
+        ("one.double() - other.double()", "other.double() - one.double()"),
+    ],
 }

@@ -52,6 +52,7 @@ NAMED = [
     "notebooks/52-gaze.html",
     "notebooks/53-fine-grained-classes.html",
     "notebooks/54-what-did-not-work.html",
+    "notebooks/62-your-own-images.html",
 ]
 
 

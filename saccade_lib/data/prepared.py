@@ -208,7 +208,26 @@ class Held(pyramid.Pyramids):
         self._pixels: dict[tuple[int, int], Tensor] = {}
 
     def file(self, index: int) -> "_HeldFile":
-        return _HeldFile(super().file(index), self._pixels, index)
+        return _HeldFile(self, index)
+
+    def about(self, index: int):
+        if index not in self._about:
+            super().file(index)
+        return self._about[index]
+
+    def level(self, index: int, level: int) -> Tensor:
+        """All pixels of a level, uint8 ``(C, h, w)``; its file is opened once."""
+        if (index, level) not in self._pixels:
+            file = super().file(index)
+            at = file.levels[level]
+            whole = file.region(level, 0, 0, at.width, at.height)
+            self._pixels[index, level] = whole
+        return self._pixels[index, level]
+
+    def proxies(self, index: Tensor, side: int) -> Tensor:
+        return torch.stack(
+            [super(Held, self).file(i).proxy(side) for i in index.tolist()]
+        )
 
     def __getstate__(self) -> dict:
         raise TypeError("a store in memory is not sent to other processes")
@@ -216,21 +235,14 @@ class Held(pyramid.Pyramids):
 
 @dataclass(frozen=True)
 class _HeldFile:
-    """A file whose levels are kept as tensors."""
+    """What `Pyramids.crop` asks of a file."""
 
-    file: pyramid.Pyramid
-    pixels: dict[tuple[int, int], Tensor]
+    store: Held
     index: int
 
     def region(self, level: int, left: int, top: int, width: int, height: int):
-        key = self.index, level
-        if key not in self.pixels:
-            at = self.file.levels[level]
-            self.pixels[key] = self.file.region(level, 0, 0, at.width, at.height)
-        return self.pixels[key][:, top : top + height, left : left + width]
-
-    def proxy(self, side: int) -> Tensor:
-        return self.file.proxy(side)
+        whole = self.store.level(self.index, level)
+        return whole[:, top : top + height, left : left + width]
 
 
 @dataclass(frozen=True)

@@ -142,7 +142,7 @@ def scan(
         BadFolder: with all that is wrong.
     """
     check_seed(seed)
-    root, problems = Path(folder), []
+    root, problems, group = Path(folder), [], group or None
     if not root.is_dir():
         raise BadFolder(root, ["there is no such folder. Correct the path"])
     if not os.access(root, os.R_OK | os.X_OK, effective_ids=True):

@@ -22,7 +22,7 @@ def options(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--places", choices=("reward", "slope", "spread"))
     parser.add_argument("--steps", type=int, help="of training")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--group", default="auto", help="text that ends a group's name")
+    parser.add_argument("--group", default="auto", help="mark that ends a group's name")
     parser.add_argument("--ignore", nargs="*", default=(), help="endings to pass over")
     parser.add_argument("--dry-run", action="store_true", help="estimate, do not train")
     return parser.parse_args(words)

@@ -691,4 +691,23 @@ WRONG = {
         ("n - 1))", "n))"),
         ("holm([*p.values()])", "[len(p) * x for x in p.values()]"),
     ],
+    "parts-of": [
+        ('rpartition("_")', 'partition("_")'),  # at the first mark
+        ("[0] or stem", "[0]"),  # all names without a mark are one group
+        ("{seed}:{group}", "{seed}:{name}"),  # each image by itself
+        ('"big"', '"little"'),
+    ],
+    "box-and-level": [
+        ("x + sign * scale + 1) / 2", "x + sign * scale / 2 + 1) / 2"),
+        ("min(width, height)", "max(width, height)"),
+        (">= size", "> size"),  # a window of exactly as many pixels
+        ("range(levels)", "range(levels + 9)"),
+        ("default=0", "default=levels - 1"),
+    ],
+    "looking-pays": [
+        ("unbiased=True", "unbiased=False"),
+        ("abs(mean) > 2", "mean > 2"),  # a loss may be decided too
+        ("len(difference) ** 0.5", "len(difference)"),
+        ("one.double() - other.double()", "other.double() - one.double()"),
+    ],
 }

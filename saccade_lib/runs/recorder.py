@@ -15,6 +15,7 @@ from saccade_lib.runs import (
     arena,
     learning_to_zoom,
     near_optimal_glimpses,
+    own_images,
     recurrent_attention,
     spatial_transformers,
     tnet,
@@ -30,7 +31,7 @@ ROWS = {
     "tnet": tnet.ROWS,
     "near-optimal-glimpses": near_optimal_glimpses.ROWS,
     "learning-to-zoom": learning_to_zoom.ROWS,
-    "side-by-side": arena.ROWS,  # of no paper: every method, on the same images
+    "side-by-side": arena.ROWS | own_images.ROWS,  # of no paper
     "spatial-transformers": spatial_transformers.ROWS,
 }
 WEIGHTS_LIMIT = 2_000_000  # bytes of weights that may lie beside a record

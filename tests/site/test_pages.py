@@ -55,6 +55,7 @@ NAMED = [
     "notebooks/54-what-did-not-work.html",
     "notebooks/60-one-arena.html",
     "notebooks/61-map-of-the-ideas.html",
+    "notebooks/62-your-own-images.html",
     "notebooks/70-a-fifth-paper.html",
 ]
 

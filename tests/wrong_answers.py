@@ -592,6 +592,26 @@ WRONG = {
         ("axis - line", "line - axis"),
         (".any(dim=1)", ".all(dim=1)"),
     ],
+    "rungs": [
+        ("p[at].mean().log()", "p[at].log().mean()"),  # Jensen's bound at every rung
+        ("scores[at].mean(dim=0)", "scores[at].sum(dim=0)"),
+        ("pi[at].prod()", "1 / len(pi) ** K"),
+    ],
+    "two-costs": [
+        ("chance @ entropy, chance @ of_truth", "chance @ of_truth, chance @ entropy"),
+        ("chance @ entropy", "entropy.mean(dim=0)"),
+        ("label]  # (N, n)", "0]  # (N, n)"),  # of one class, not of the true one
+    ],
+    "honest-factor": [
+        ("min(factors", "max(factors"),
+        (".abs())", ")"),  # the smallest difference, with its sign
+        ("factor * scores", "scores / factor"),
+    ],
+    "curl": [
+        ("slopes - slopes.T", "slopes + slopes.T"),
+        ("(2 * step)", "step"),
+        ("field(at - d)", "field(at)"),
+    ],
     "turn-left": [
         ("+ torch.eye(2)", ""),
         ("A[:, 0, 1] - A[:, 1, 0]", "A[:, 1, 0] - A[:, 0, 1]"),  # y upwards

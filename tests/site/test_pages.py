@@ -55,6 +55,7 @@ NAMED = [
     "notebooks/52-gaze.html",
     "notebooks/53-fine-grained-classes.html",
     "notebooks/54-what-did-not-work.html",
+    "notebooks/61-map-of-the-ideas.html",
     "notebooks/70-a-fifth-paper.html",
 ]
 

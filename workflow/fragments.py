@@ -8,7 +8,9 @@ import re
 from collections import Counter
 from html import escape
 
+import disagreements
 import minutes
+import terms
 
 from saccade_lib import records
 from saccade_lib.records.ledger import KINDS
@@ -221,6 +223,8 @@ def write(folder, status):
         "legend.html": legend(),
         "ledger.html": ledger(status),
         "minutes.html": minutes.table(),
+        "index.html": terms.table(),
+        "disagreements.html": disagreements.page(status, name),
     }
     for file, text in made.items():
         (folder / file).write_text(text + "\n", encoding="utf-8")

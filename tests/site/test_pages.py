@@ -21,6 +21,8 @@ NAMED = [
     "book/glossary.html",
     "book/data.html",
     "book/reproducibility.html",
+    "book/disagreements.html",
+    "book/where-used.html",
     "book/comparison.html",
     "book/course.html",
     "book/add-a-paper.html",

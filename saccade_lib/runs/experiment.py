@@ -29,6 +29,7 @@ from saccade_lib.models import (
     plain,
     recurrent_attention,
     saccader,
+    spatial_transformers,
     tnet,
     variational_saccading,
     whole,
@@ -64,6 +65,7 @@ MODELS = {
     whole.TilesConfig: whole.Tiles,
     attention_sampling.Config: attention_sampling.AttentionSampling,
     patch_selection.Config: patch_selection.PatchSelection,
+    spatial_transformers.Config: spatial_transformers.SpatialTransformer,
 }
 
 

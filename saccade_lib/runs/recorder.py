@@ -16,6 +16,7 @@ from saccade_lib.runs import (
     learning_to_zoom,
     near_optimal_glimpses,
     recurrent_attention,
+    spatial_transformers,
     tnet,
     variational_saccading,
 )
@@ -30,6 +31,7 @@ ROWS = {
     "near-optimal-glimpses": near_optimal_glimpses.ROWS,
     "learning-to-zoom": learning_to_zoom.ROWS,
     "side-by-side": arena.ROWS,  # of no paper: every method, on the same images
+    "spatial-transformers": spatial_transformers.ROWS,
 }
 WEIGHTS_LIMIT = 2_000_000  # bytes of weights that may lie beside a record
 

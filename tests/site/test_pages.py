@@ -23,6 +23,7 @@ NAMED = [
     "book/reproducibility.html",
     "book/comparison.html",
     "book/course.html",
+    "book/add-a-paper.html",
     "book/cluster.html",
     "book/bibliography.html",
     "notebooks/00-start-here.html",
@@ -53,6 +54,8 @@ NAMED = [
     "notebooks/53-fine-grained-classes.html",
     "notebooks/54-what-did-not-work.html",
     "notebooks/60-one-arena.html",
+    "notebooks/61-map-of-the-ideas.html",
+    "notebooks/70-a-fifth-paper.html",
 ]
 
 

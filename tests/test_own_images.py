@@ -22,6 +22,8 @@ from saccade_lib.models import looking
 from saccade_lib.models.looking import Looking
 from saccade_lib.own_images import training
 from saccade_lib.own_images.__main__ import main
+from saccade_lib.runs import experiment, recorder
+from saccade_lib.runs.own_images import ROWS
 
 ROOT = Path(__file__).resolve().parents[1]
 FEW = {"steps": 12, "batch": 8, "glimpses": 3}
@@ -510,6 +512,21 @@ def test_an_experiment_of_the_book_is_what_trains(folder):
     assert list(rows) == ["saccading", "random"]
     assert rows["saccading"].schedule.steps == FEW["steps"]
     assert rows["saccading"].test == len(folder.of("test"))
+
+
+def test_a_row_of_made_images_makes_a_record(tmp_path, monkeypatch):
+    monkeypatch.setenv("SACCADE_CACHE", str(tmp_path))
+    run = ROWS["own-images-reward"]["quick"]
+    made = experiment.train(run, 0, progress=False)
+    assert made.pack.record()["source"] == "made-images"
+    assert {"test_accuracy", "test_accuracy_proxy", "test_nll"} == set(made.metrics)
+    assert recorder.described(run)["model"]["places"] == "reward"
+    assert list(ROWS) == [f"own-images-{way}" for way in looking.WAYS]
+    for by_profile in ROWS.values():
+        parts = by_profile["standard"]
+        assert parts.validation == parts.test == parts.count * 4 // 5
+    (folder,) = (path for path in tmp_path.iterdir() if path.name.startswith("made"))
+    assert sum(path.is_file() for path in folder.rglob("*")) == 4 * run.count
 
 
 LARGE = """

@@ -106,7 +106,7 @@ def test_every_run_is_found_by_its_name():
 
 
 def test_every_paper_with_runs_has_its_published_cells():
-    assert set(recorder.ROWS) == set(records.papers())
+    assert set(recorder.ROWS) - {recorder.OF_NONE} == set(records.papers())
 
 
 def test_the_tables_want_three_seeds_or_more():

@@ -704,7 +704,7 @@ WRONG = {
         ("range(levels)", "range(levels + 9)"),
         ("default=0", "default=levels - 1"),
     ],
-    "looking-pays": [
+    "paired-gain": [
         ("unbiased=True", "unbiased=False"),
         ("abs(mean) > 2", "mean > 2"),  # a loss may be decided too
         ("len(difference) ** 0.5", "len(difference)"),

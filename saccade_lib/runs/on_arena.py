@@ -134,7 +134,9 @@ class OnArena(Experiment):
     def find(self, quiet: bool) -> door.Source:
         if self.of.data == "mosaics":
             return satellite.find(quiet)
-        return scenes.find(quiet) if self.of.data == "scenes" else door.mnist(quiet)
+        if self.of.data == "scenes":
+            return scenes.find(quiet)
+        return door.mnist(quiet=quiet)
 
     def canvases(self, pack: door.Source, split: str, seed: int) -> "Arena":
         task = self.of

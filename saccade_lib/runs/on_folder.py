@@ -1,6 +1,6 @@
 """Experiments on a folder of images: a reader's own, or a made one."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -85,9 +85,11 @@ class OnMadeFolder(OnFolder):
 
     def find(self, quiet: bool) -> prepared.Prepared:
         pack = prepared.prepare(made_folder(self.count, self.side))
+        images, classes = len(pack.paths), len(pack.folder.classes)
+        note = f"{images:,} made images of {classes} classes, made here"
         if not quiet:
-            print(f"data: {pack.note}, made here")
-        return pack
+            print(f"data: {note}")
+        return replace(pack, source="made-images", note=note)
 
 
 def made_folder(count: int, side: int) -> folders.Folder:

@@ -25,13 +25,14 @@ from saccade_lib.runs import experiment as experiment_module
 from saccade_lib.runs.experiment import Experiment, Outcome, build, train
 from saccade_lib.runs.measurement import Measured, Measurement
 
+OF_NONE = "side-by-side"  # rows of no paper, for which there are no published cells
 ROWS = {
     "variational-saccading": variational_saccading.ROWS,
     "recurrent-attention": recurrent_attention.ROWS,
     "tnet": tnet.ROWS,
     "near-optimal-glimpses": near_optimal_glimpses.ROWS,
     "learning-to-zoom": learning_to_zoom.ROWS,
-    "side-by-side": arena.ROWS | own_images.ROWS,  # of no paper
+    OF_NONE: arena.ROWS | own_images.ROWS,
     "spatial-transformers": spatial_transformers.ROWS,
 }
 WEIGHTS_LIMIT = 2_000_000  # bytes of weights that may lie beside a record

@@ -188,7 +188,7 @@ def layers(config: Layers, seed: int, device, folder: Path) -> Measured:
         for name, line in lines.items():
             for column, quantity in line.items():
                 found[f"{table}_{name}_{column}".replace("-", "_")] = quantity
-        vector, _ = net.extract(shape_of(part.base))  # (1, features): one a channel
+        _, vector = net.extract(shape_of(part.base))  # (1, features): one a channel
         side = math.sqrt(vector[0].numel() / net.extract.features)
         found[f"{table}_pooling_output"] = side, "px"
         found |= {f"{table}_{k}": v for k, v in heads(net).items()}

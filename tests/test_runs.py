@@ -105,6 +105,10 @@ def test_every_run_is_found_by_its_name():
     assert {run.profile for run in runs()} == {"standard", "paper"}
 
 
+def test_every_paper_with_runs_has_its_published_cells():
+    assert set(recorder.ROWS) == set(records.papers())
+
+
 def test_the_tables_want_three_seeds_or_more():
     for run in runs():
         assert len(run.experiment.seeds) >= 3

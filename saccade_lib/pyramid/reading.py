@@ -1,6 +1,7 @@
 """One image on disk: its levels, its regions, and what can be wrong with its file."""
 
 import io
+import logging
 import os
 import struct
 import weakref
@@ -21,6 +22,8 @@ WIDTH, HEIGHT, TILE_WIDTH = 256, 257, 322  # tags of a TIFF page
 
 # libvips would keep closed files open, and return an old image for a replaced file.
 pyvips.cache_set_max(0)
+# What matters of its warnings is raised as an error that names the file.
+logging.getLogger("pyvips").setLevel(logging.ERROR)
 
 
 class PyramidError(ValueError):
@@ -160,7 +163,10 @@ def load(path: Path, tiff: bool, flatten: bool = False, **options) -> pyvips.Ima
     """The file as a lazy image of 1 or 3 channels of 8 bits."""
     # In a TIFF, a tile that cannot be decoded is a warning to libvips, and black.
     strict = "warning" if tiff else "error"
-    image = pyvips.Image.new_from_file(str(path), fail_on=strict, **options)
+    # By name, for a libvips with OpenSlide would take that for a whole-slide TIFF, and
+    # know other levels and an alpha channel.
+    opened = pyvips.Image.tiffload if tiff else pyvips.Image.new_from_file
+    image = opened(str(path), fail_on=strict, **options)
     if image.hasalpha():
         if not flatten:
             raise PyramidError(

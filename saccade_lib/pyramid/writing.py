@@ -32,7 +32,7 @@ COMPRESSIONS = {
 
 def write(
     path: str | Path,
-    source: "np.ndarray | Tensor | str | Path | Iterable[np.ndarray]",
+    source: "np.ndarray | Tensor | str | Path | pyvips.Image | Iterable[np.ndarray]",
     size: tuple[int, int] | None = None,
     compression: str = "jpeg",
     quality: int = 85,
@@ -42,9 +42,10 @@ def write(
     Args:
         path: of the new file; an older one is replaced at the end, at once.
         source: a tensor ``(C, H, W)``, uint8 or floats in [0, 1]; an array ``(H, W)``
-            or ``(H, W, C)``, uint8; a file that libvips reads, alpha laid on black; or
-            an iterable of such arrays, strips of rows or tiles, from left to right and
-            top to bottom, which may be larger than memory.
+            or ``(H, W, C)``, uint8; a file that libvips reads, alpha laid on black; an
+            image of libvips as it is, 1 or 3 channels of 8 bits; or an iterable of such
+            arrays, strips of rows or tiles, from left to right and top to bottom, which
+            may be larger than memory.
         size: (H, W) of the image that an iterable gives.
         compression: "jpeg" (photographs; lossy), "webp" (smaller, slower; lossy),
             "deflate" (lossless) or "none".
@@ -66,6 +67,8 @@ def write(
             image = _in_memory(source)
         elif isinstance(source, str | Path):
             image = _from_file(Path(source))
+        elif isinstance(source, pyvips.Image):
+            image = source
         else:
             stream = _Stream(source, size)
             image = stream.image()
@@ -99,8 +102,10 @@ def _settings(compression: str, quality: int) -> dict:
 
 
 def _explain_write(path: Path, source, error: pyvips.Error) -> None:
-    if isinstance(source, str | Path) and "write" not in str(error).lower():
-        raise PyramidError(f"{source} cannot be read: {first_line(error)}") from error
+    lazy = isinstance(source, str | Path | pyvips.Image)  # decoded while it is written
+    if lazy and "write" not in str(error).lower():
+        what = "the image" if isinstance(source, pyvips.Image) else source
+        raise PyramidError(f"{what} cannot be read: {first_line(error)}") from error
     raise OSError(
         f"could not write {path} ({first_line(error)}); nothing was left behind. Free "
         "some disk space, also for temporary files"

@@ -44,8 +44,16 @@ def read(config: Settings, seed: int, device: torch.device, folder: Path) -> Mea
     }
     found |= of_gaze() | of_classes()
     return Measured(
-        metrics={k: {"value": round(v, 6), "unit": ""} for k, v in found.items()}
+        metrics={
+            name: {"value": round(value, 6), "unit": "px" if is_side(name) else ""}
+            for name, value in found.items()
+        }
     )
+
+
+def is_side(name: str) -> bool:
+    """Whether a number is a side in pixels, by its name."""
+    return name.endswith(("input_side", "task_input", "inception", "_train", "_test"))
 
 
 def width(sigma: float, n: int = 31) -> float:

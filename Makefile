@@ -3,7 +3,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help environment book test lab bench assignments grade data battlefield-art runs record adopt clean
+.PHONY: help environment book test lab bench assignments grade gradebook minutes pdf data battlefield-art runs record adopt clean
 
 find_python = for p in python3 python3.13 python3.12 python3.11 python; do \
   "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
@@ -48,6 +48,15 @@ assignments: environment  ## write the students' copies of the assignments
 
 grade: environment  ## grade submissions: FOLDER=… [CSV=grades.csv]
 	@$(PY) workflow/assignments.py grade "$(FOLDER)" --csv "$(CSV)"
+
+gradebook: environment  ## renew the template grade book [GRADES=grades.csv CSV=…]
+	@$(PY) workflow/gradebook.py $(if $(GRADES),--grades "$(GRADES)" --csv "$(CSV)")
+
+minutes: environment  ## note how long the executed chapters took, in book/minutes.json
+	@$(PY) workflow/minutes.py
+
+pdf: environment  ## print the built site into one file, _build/book.pdf
+	@$(PY) workflow/pdf.py
 
 data: environment  ## build every data pack from its public original
 	@$(PY) -m saccade_lib.data.packs all

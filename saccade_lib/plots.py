@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from torch import Tensor
 
 from saccade_lib import glimpse
@@ -380,6 +380,54 @@ def trade_off(
     ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.grid(axis="y")
     ax.legend()
+    return fig
+
+
+@_house
+def fronts(
+    panels: Mapping[str, Mapping[str, tuple[float, Sequence[float]]]],
+    best: Mapping[str, Sequence[str]],
+    ylabel: str,
+    chance: float | None = None,
+) -> Figure:
+    """What many methods reach at which cost: a panel a cost, on a logarithmic axis.
+
+    Methods are numbered, in the order of the first panel; the legend says which is
+    which. The line joins those of ``best``, in their order.
+
+    Args:
+        panels: for each kind of cost, by label the cost and the value of each seed.
+        best: for each kind of cost, the labels on its front.
+        chance: the value of guessing, drawn as a dotted line.
+    """
+    first = next(iter(panels.values()))
+    numbers = {label: k for k, label in enumerate(first, start=1)}
+    fig, axes = plt.subplots(
+        2, math.ceil(len(panels) / 2), sharey=True, figsize=(7, 6.2)
+    )
+    fig.set_layout_engine("constrained")
+    for ax, (kind, of) in zip(axes.flat, panels.items(), strict=True):
+        at = {label: (x, float(np.mean(y))) for label, (x, y) in of.items()}
+        line = np.array([at[label] for label in best[kind]])  # (N, 2)
+        ax.plot(*line.T, color=SERIES[0], lw=1.2)
+        for label, (x, y) in at.items():
+            on = label in best[kind]
+            ax.plot(x, y, "o", ms=5, color=SERIES[0] if on else GREY)
+            near = {"xytext": (3, 3), "textcoords": "offset points", "fontsize": 8}
+            ax.annotate(str(numbers[label]), (x, y), color=INK, **near)
+        if chance is not None:
+            ax.axhline(chance, color=GREY, ls=":", lw=1.2)
+        ax.set(xscale="log", xlabel=kind)
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 3), numticks=8))
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.grid(axis="y")
+    fig.supylabel(ylabel, fontsize=10)
+    names = [f"{k}  {label}" for label, k in numbers.items()]
+    blank = [plt.Line2D([], [], ls="") for _ in names]
+    fig.legend(
+        blank, names, loc="outside lower center", ncols=4, fontsize=8, handlelength=0
+    )
     return fig
 
 

@@ -1,4 +1,4 @@
-"""The published cells: every number of the four papers, typed once, checked here."""
+"""The published cells: every number of the papers, typed once, checked here."""
 
 import copy
 import json
@@ -14,7 +14,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMA = json.loads((ROOT / "saccade_lib" / "published.schema.json").read_text("utf-8"))
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
-PAPERS = SCHEMA["properties"]["paper"]["enum"]
+PAPERS = sorted(path.stem for path in (ROOT / "book" / "published").glob("*.yml"))
 TIME = {"s", "s/epoch", "s/image", "ms", "ms/image", "us", "min", "h", "days"}
 MEMORY = {"GiB", "MiB", "GB", "MB"}
 WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight"]
@@ -115,7 +115,7 @@ def test_the_schema_is_a_schema():
 
 def test_there_is_one_file_a_paper():
     files = {path.stem for path in (ROOT / "book" / "published").glob("*.y*ml")}
-    assert files == set(PAPERS)
+    assert files == set(PAPERS)  # none ends in .yaml
 
 
 def test_file_follows_the_schema(paper):
@@ -126,7 +126,7 @@ def test_file_follows_the_schema(paper):
 @pytest.mark.parametrize(
     "path, value",
     [
-        (["paper"], "a-fifth-paper"),
+        (["paper"], "A fifth paper"),
         (["cells"], []),
         (["cells", 0, "unit"], "parsec"),
         (["cells", 0, "value"], "95.42"),
@@ -268,6 +268,10 @@ def test_lower_half_of_table_1_is_answered_by_four_rows(saccading):
     for model in ("saccading", "resnet18"):
         for column, (task, metric) in metrics.items():
             cell = saccading["table-1", f"{model}-100", column]
+            if (model, column) == ("resnet18", "parameters"):  # counted, not trained
+                counted = {"row": "settings", "metric": "parameters_whole"}
+                assert cell["record"] == counted and "profiles" not in cell
+                continue
             assert cell["record"] == {"row": f"{model}-{task}", "metric": metric}
             # costs compare at the paper's sizes only, accuracies at any
             assert cell.get("profiles") == (None if "acc" in metric else ["paper"])

@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from saccade_lib import records
 from saccade_lib.data import door
 from saccade_lib.models import cam, dynamic
 from saccade_lib.models.recurrent_attention import Config as RamConfig
+from saccade_lib.models.zoom import SaliencyNetwork
+from saccade_lib.models.zoom_classifier import ClassifierConfig, ZoomClassifier
 from saccade_lib.runs.experiment import build, train
-from saccade_lib.runs.learning_to_zoom import classes
+from saccade_lib.runs.learning_to_zoom import classes, gains, settings
 from saccade_lib.runs.on_zoom import OnZoom, stopped
 
 
@@ -130,3 +133,58 @@ def test_one_target_a_glimpse_is_needed():
         dynamic.DynamicConfig(classes=3, glimpses=4)
     base = RamConfig(classes=3, glimpses=4, targets=4)
     assert replace(base, reward="likelihood").reward == "likelihood"
+
+
+# ----------------------------------------------------------- differences of rows
+
+
+def test_gains_are_differences_of_rows_of_one_seed(monkeypatch):
+    """Against numbers by hand: every row's is its place in a list, and its seed's."""
+    seen, names = [], ["uniform-scenes", "cam-scenes", "sampler-ipad", "stn-tps-ipad"]
+
+    def load(path):
+        row, _, seed = path.stem.split("--")
+        seen.append(seed)
+        value = 10.0 * names.index(row) if row in names else 100.0
+        every = ("test_accuracy", "test_top5", "test_error")
+        return {"metrics": {name: {"value": value} for name in every}}
+
+    monkeypatch.setattr(records, "load", load)
+    found = gains.read(gains.Gains(), 2, "cpu", None).metrics
+    assert set(seen) == {"2"}
+    assert found["top1_cam"] == {"value": 10.0, "unit": "points"}
+    assert found["top5_sampler"]["value"] == 100.0
+    assert found["ipad_smallest"] == {"value": 30.0 - 20.0, "unit": "cm"}
+    assert found["ipad_largest"]["value"] == 100.0 - 20.0
+    assert found["cub_over_plain"]["value"] == 0.0
+
+    def missing(path):
+        raise FileNotFoundError(path.stem)
+
+    monkeypatch.setattr(records, "load", missing)
+    with pytest.raises(FileNotFoundError, match="uniform-scenes--standard--1"):
+        gains.read(gains.Gains(), 1, "cpu", None)
+
+
+def test_settings_are_those_of_the_networks_that_train():
+    """The printed settings by hand, and a deeper network counted as deeper."""
+    found = settings.of_gaze() | settings.of_classes()
+    assert (found["gaze_outputs"], found["itracker_inputs"]) == (2, 4)
+    assert [settings.layers_of(SaliencyNetwork(n, 4)) for n in (6, 10, 14)] == [
+        6,
+        10,
+        14,
+    ]
+    assert found["inaturalist_saliency_layers"] == found["cub_saliency_layers"] == 14
+
+
+def test_task_networks_of_the_paper_answer_for_its_sides():
+    for task, side in (("resnet-50", 64), ("inception-v3", 96)):
+        config = ClassifierConfig(
+            size=(side, side), classes=3, channels=3, task=task, reader="uniform"
+        )
+        net = ZoomClassifier(config).eval()
+        p = net.predict(torch.rand(2, 3, 100, 100)).probabilities
+        assert p.shape == (2, 3) and torch.allclose(p.sum(1), torch.ones(2))
+    with pytest.raises(ValueError, match="resnet-50 reads 3 channels, not 1"):
+        replace(config, task="resnet-50", channels=1)

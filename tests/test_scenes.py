@@ -1,6 +1,7 @@
 """Scenes are what their index says; boxes hold the birds; splits never mix."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,9 @@ from PIL import Image
 
 from saccade_lib.data import birds, door, satellite, scenes, species
 from saccade_lib.data.files import CorruptData, MissingData
+from saccade_lib.runs.experiment import train
+from saccade_lib.runs.learning_to_zoom import classes
+from saccade_lib.train import Schedule
 
 SPLITS = ("train", "validation", "test")
 NAMES = ("Red_Wren", "Blue_Wren", "Common_Yellowthroat", "Some_Warbler")
@@ -197,3 +201,23 @@ def test_what_is_not_whole_is_named(copy):
         species.inaturalist(copy)
     with pytest.raises(ValueError, match="tested"):
         species.Pictures(None, side=10, tested=11)
+
+
+def test_a_row_reads_such_a_folder_or_says_which_variable_is_not_set(copy, monkeypatch):
+    row = classes.ROWS["sampler-scenes"]["paper"]
+    monkeypatch.delenv("SACCADE_INATURALIST", raising=False)
+    with pytest.raises(door.MissingData, match="SACCADE_INATURALIST"):
+        row.find(quiet=True)
+    monkeypatch.setenv("SACCADE_INATURALIST", str(copy))
+    with pytest.raises(ValueError, match="2 classes, but this row has 5089"):
+        row.canvases(row.find(quiet=True), "train", 0)
+    model = replace(
+        row.model, classes=2, size=(16, 16), task="blocks", layers=6, look_width=4
+    )
+    short = Schedule(steps=2, batch=2, validate_every=2)
+    small = replace(row, model=model, schedule=short, side=40, tested=32)
+    found = train(replace(small, validation=2, test=2), 0, progress=False)
+    assert found.pack.source == "inaturalist-2017"
+    assert found.metrics["test_accuracy"]["value"] in (0, 50, 100)
+    # Its boxes are known, so what is read of them is measured.
+    assert found.metrics["test_pixels_on_object"]["value"] > 0

@@ -592,6 +592,105 @@ WRONG = {
         ("axis - line", "line - axis"),
         (".any(dim=1)", ".all(dim=1)"),
     ],
+    "draw-weights": [
+        ("later * a + 1 - before", "later * a + 1"),  # as if nothing had been drawn
+        ("T - 1, -1, -1", "T, 0, -1"),
+        (") / T", ")"),
+        ("a.cumsum(dim=0) - a", "a.cumsum(dim=0)"),
+    ],
+    "slope-of-draws": [
+        ("[drawn] - a", "[drawn]"),
+        ("w * f", "f / len(f)"),  # as if drawn with replacement
+        ("draw_weights(a[drawn])", "a[drawn]"),
+    ],
+    "best-of-stream": [
+        ("-item[1]", "item[1]"),
+        ("del best[kept:]", "pass"),  # everything is held
+        ("    sift()\n    return", "    return"),  # the last chunk is lost
+        ("item[0])", "-item[0])"),
+    ],
+    "price-of-selection": [
+        ("3 * kept) / (3", "2 * kept) / (3"),
+        ("(3 * windows)", "windows"),
+        ("kept / windows", "1 - kept / windows"),
+    ],
+    "front": [
+        ("mean[name] > best", "True"),
+        ("(points[n][0], -mean[n])", "(-mean[n], points[n][0])"),
+        ("statistics.fmean(values)", "max(values)"),
+    ],
+    "seed-gaps": [
+        ("2 * error", "error"),
+        ("/ math.sqrt(len(gaps))", ""),
+        ("abs(mean)", "mean"),
+    ],
+    "rungs": [
+        ("p[at].mean().log()", "p[at].log().mean()"),  # Jensen's bound at every rung
+        ("scores[at].mean(dim=0)", "scores[at].sum(dim=0)"),
+        ("pi[at].prod()", "1 / len(pi) ** K"),
+    ],
+    "two-costs": [
+        ("chance @ entropy, chance @ of_truth", "chance @ of_truth, chance @ entropy"),
+        ("chance @ entropy", "entropy.mean(dim=0)"),
+        ("label]  # (N, n)", "0]  # (N, n)"),  # of one class, not of the true one
+    ],
+    "honest-factor": [
+        ("min(factors", "max(factors"),
+        (".abs())", ")"),  # the smallest difference, with its sign
+        ("factor * scores", "scores / factor"),
+    ],
+    "curl": [
+        ("slopes - slopes.T", "slopes + slopes.T"),
+        ("(2 * step)", "step"),
+        ("field(at - d)", "field(at)"),
+    ],
+    "turn-left": [
+        ("+ torch.eye(2)", ""),
+        ("A[:, 0, 1] - A[:, 1, 0]", "A[:, 1, 0] - A[:, 0, 1]"),  # y upwards
+        ("A[:, 0, 0] + A[:, 1, 1]", "A[:, 0, 0]"),
+        ("angle - torch", "angle + torch"),
+    ],
+    "around": [
+        ("torch.atan2(a.sin().sum(), a.cos().sum())", "a.mean()"),  # no wrapping
+        ("torch.atan2((a - mean).sin(), (a - mean).cos())", "a - mean"),
+        (".square().mean().sqrt()", ".abs().mean()"),
+    ],
+    "bootstrap": [
+        ("(n, len(x))", "(n, 1)"),  # one seed a task
+        ("/ len(scores)", ""),
+        ("(1 - level) / 2, (1 + level) / 2", "1 - level, level"),
+        ("x[drawn].mean(dim=1)", "x[drawn[:1]].mean(dim=1)"),  # one resample for all
+    ],
+    "few": [
+        ("math.comb(2 * n - 1, n)", "n**n"),  # in order
+        ("n**-n", "n ** (1 - n)"),  # any score, n times
+        ("(1 - n)", "-n"),
+    ],
+    "flips": [
+        ("/ len(of) / len(gaps)", ""),  # every seed counts alike
+        (".abs() - 1e-9", " - 1e-9"),
+        ("(signs @ weighted).abs()", "signs @ weighted"),  # one side
+        ("2 / 2 **", "1 / 2 **"),
+    ],
+    "welch": [
+        ("/ (n - 1) / n", "/ n / n"),
+        ("part**2 / (n - 1)", "part**2 / n"),
+        ("nu = v**2 /", "nu = v /"),
+        ("(1 + level) / 2", "level"),
+    ],
+    "holm": [
+        ("(len(p) - rank)", "len(p)"),  # Bonferroni's
+        ("max(floor, min(1.0, (len(p) - rank) * p[k]))", "(len(p) - rank) * p[k]"),
+        ("found[k] = floor", "found[rank] = floor"),  # in sorted order
+        ("min(1.0, (len(p) - rank) * p[k])", "(len(p) - rank) * p[k]"),
+    ],
+    "decided-by": [
+        ("if s in base]", "if s in base and s > 0]"),
+        ("> 2 * error and one_sign", "> 2 * error"),
+        ("/ (n - 1) / n)", "/ n / n)"),
+        ("n - 1))", "n))"),
+        ("holm([*p.values()])", "[len(p) * x for x in p.values()]"),
+    ],
     "parts-of": [
         ('rpartition("_")', 'partition("_")'),  # at the first mark
         ("[0] or stem", "[0]"),  # all names without a mark are one group

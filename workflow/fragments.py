@@ -8,6 +8,10 @@ import re
 from collections import Counter
 from html import escape
 
+import disagreements
+import minutes
+import terms
+
 from saccade_lib import records
 from saccade_lib.records.ledger import KINDS
 
@@ -18,6 +22,7 @@ PAPERS = {
     "tnet": ("30 to 39", "TNet"),
     "near-optimal-glimpses": ("40 to 49", "Near-Optimal Glimpse Sequences"),
     "learning-to-zoom": ("50 to 59", "Learning to Zoom"),
+    "spatial-transformers": ("70 to 79", "Spatial Transformer Networks"),
 }
 MEANING = {
     "reproduced": "within the tolerance",
@@ -217,6 +222,9 @@ def write(folder, status):
         "coverage.html": coverage(status),
         "legend.html": legend(),
         "ledger.html": ledger(status),
+        "minutes.html": minutes.table(),
+        "index.html": terms.table(),
+        "disagreements.html": disagreements.page(status, name),
     }
     for file, text in made.items():
         (folder / file).write_text(text + "\n", encoding="utf-8")

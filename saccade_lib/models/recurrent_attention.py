@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from saccade_lib import estimators, glimpse
+from saccade_lib.models.variational_saccading import CropNet
 from saccade_lib.session import one_of
 from saccade_lib.train import Loss, evaluating
 
@@ -40,7 +41,10 @@ class Config:
         core: ``"rnn"`` (RAM), ``"gru"`` (PS-NOGS), or ``"lstm"``: DRAM's two layers, of
             which the first classifies and the second places.
         read: ``"dense"``, what and where added (RAM); ``"conv"``, convolutions whose
-            features are multiplied by those of the place (DRAM).
+            features are multiplied by those of the place (DRAM); ``"crop"``, the same
+            with the crop network of Variational Saccading (ours): one that all
+            methods can share.
+        crop_width: channels of the first convolution of ``"crop"``.
         width: N.
         features: of a glimpse.
         policy: ``"gaussian"`` around a learned mean, or ``"grid"``: one of n x n cells.
@@ -68,6 +72,7 @@ class Config:
     scales: int = 1
     core: str = "rnn"
     read: str = "dense"
+    crop_width: int = 16
     width: int = 256
     features: int = 128
     policy: str = "gaussian"
@@ -84,7 +89,7 @@ class Config:
 
     def __post_init__(self):
         one_of("core", self.core, ("rnn", "gru", "lstm"))
-        one_of("read", self.read, ("dense", "conv"))
+        one_of("read", self.read, ("dense", "conv", "crop"))
         one_of("policy", self.policy, ("gaussian", "grid"))
         one_of("baseline", self.baseline, ("learned", "leave-one-out", "none"))
         one_of("reward", self.reward, ("right", "likelihood"))
@@ -277,7 +282,23 @@ class ConvGlimpse(nn.Module):
         return self.what(patches) * self.where(location)
 
 
-READERS = {"dense": DenseGlimpse, "conv": ConvGlimpse}
+class CropGlimpse(nn.Module):
+    """The crop network of Variational Saccading, and g = what * where."""
+
+    def __init__(self, config: Config):
+        super().__init__()
+        channels, Fe = config.scales * config.channels, config.features
+        self.what = CropNet(channels, config.width, config.crop_width)
+        self.where = nn.Sequential(
+            nn.Linear(2, Fe), nn.ReLU(), nn.Linear(Fe, config.width), nn.ReLU()
+        )
+
+    def forward(self, patches: Tensor, location: Tensor) -> Tensor:
+        """``(N, width)`` of patches ``(N, k C, L, L)`` at ``(N, 2)``."""
+        return self.what(patches) * self.where(location)
+
+
+READERS = {"dense": DenseGlimpse, "conv": ConvGlimpse, "crop": CropGlimpse}
 
 # --- cores: state in, state out -------------------------------------------------------
 

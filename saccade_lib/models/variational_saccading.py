@@ -52,6 +52,7 @@ class Config:
         inhibition: of ``"pointer"``, nats by which its attention falls where an earlier
             window of the image lies (ours): inhibition of return. 0 is none.
         features: F, width of a crop's features.
+        crop_width: channels of the first convolution of ``"small"`` crop networks.
         hidden: N, width of the VRNN: proxy and place features, recurrence, heads.
         objective: ``"sum"`` is eq. 5 with unit weights; ``"weighted"`` scales its two
             VRNN terms; ``"product"`` multiplies classification by VRNN loss, as the
@@ -91,6 +92,7 @@ class Config:
     posterior: str = "pointer"
     inhibition: float = 8.0
     features: int = 128
+    crop_width: int = 16
     hidden: int = 64
     objective: str = "weighted"
     reconstruction_weight: float = 1e-3
@@ -298,20 +300,21 @@ class CropNet(nn.Module):
     costs three times as much without.
     """
 
-    def __init__(self, channels: int, features: int):
+    def __init__(self, channels: int, features: int, width: int = 16):
         super().__init__()
+        w = width
         self.net = nn.Sequential(
             nn.PixelUnshuffle(2),  # (B, 4C, L/2, L/2)
-            *convolve(4 * channels, 16, 3, 1),  # (B, 16, L/2, L/2)
-            *convolve(16, 32, 3, 2),  # (B, 32, L/4, L/4)
-            *convolve(32, 64, 3, 1),  # (B, 64, L/4, L/4)
+            *convolve(4 * channels, w, 3, 1),  # (B, w, L/2, L/2)
+            *convolve(w, 2 * w, 3, 2),  # (B, 2w, L/4, L/4)
+            *convolve(2 * w, 4 * w, 3, 1),  # (B, 4w, L/4, L/4)
         )
-        self.out = nn.Linear(64, features)
+        self.out = nn.Linear(4 * w, features)
 
     def forward(self, o: Tensor) -> Tensor:
         # `amax` would share its gradient among equal maxima, at a fifth of a step's
         # cost. Equal ones are zeros here, behind a ReLU: it makes no difference.
-        f = F.adaptive_max_pool2d(self.net(o), 1).flatten(1)  # (B, 64)
+        f = F.adaptive_max_pool2d(self.net(o), 1).flatten(1)  # (B, 4w)
         return F.relu(self.out(f))  # (B, F)
 
 
@@ -376,8 +379,10 @@ class VariationalSaccading(nn.Module):
         super().__init__()
         self.config = config
         C, Fe = config.channels, config.features
-        net = CropNet if config.encoder == "small" else ResidualNet
-        self.read_crop = net(C, Fe)  # f_conv
+        small = config.encoder == "small"
+        self.read_crop = (  # f_conv
+            CropNet(C, Fe, config.crop_width) if small else ResidualNet(C, Fe)
+        )
         if config.places == "learned":
             self._build_vrnn(config)
         seen = Fe + config.hidden if config.state_in_classifier else Fe

@@ -2,7 +2,8 @@
 
 Task networks that fit a small J: four blocks of convolutions, or a narrow residual
 network in the role of the paper's second one. Both end in a global maximum: where a
-thing is must not matter to them, only whether it is there.
+thing is must not matter to them, only whether it is there. The paper's own networks are
+torchvision's, untrained; `load_state_dict` takes its pretrained weights.
 
 Letters: B images, C channels, H x W pixels.
 """
@@ -19,7 +20,12 @@ from saccade_lib.session import one_of
 
 TOLD = ("oracle", "random", "centre")
 KINDS = ("sampler", "uniform", "affine", "tps", "grid", *TOLD)
-TASKS = ("blocks", "residual")
+TORCHVISION = {
+    "resnet-50": "resnet50",
+    "resnet-101": "resnet101",
+    "inception-v3": "inception_v3",
+}
+TASKS = ("blocks", "residual", *TORCHVISION)
 OFFSETS = 0.05
 
 
@@ -66,8 +72,8 @@ class ClassifierConfig(ReaderConfig):
 
     Attributes:
         classes: number of classes.
-        task: ``"blocks"`` or ``"residual"``.
-        width: channels of its first block.
+        task: one of `TASKS`.
+        width: channels of its first block; torchvision's have their own.
         deformable: how many of its last convolutions are deformable: of blocks, up to
             4; the paper makes the top three of AlexNet's so.
     """
@@ -81,6 +87,8 @@ class ClassifierConfig(ReaderConfig):
         super().__post_init__()
         one_of("task", self.task, TASKS)
         most = 4 if self.task == "blocks" else 0
+        if self.task in TORCHVISION and self.channels != 3:
+            raise ValueError(f"{self.task} reads 3 channels, not {self.channels}")
         if not 0 <= self.deformable <= most:
             raise ValueError(
                 f"{self.task} has {most} convolutions that may be deformable, "
@@ -147,16 +155,27 @@ class Residual(nn.Module):
         return self.fc(self.body(x).amax(dim=(2, 3)))  # (B, classes)
 
 
+def make_task(config: ClassifierConfig) -> nn.Module:
+    """The task network: ``(B, channels, *config.size)`` to ``(B, classes)``."""
+    if name := TORCHVISION.get(config.task):
+        from saccade_lib._compat import torchvision  # takes a second to import
+
+        # Inception's second answer is for training from nothing: not in the paper.
+        inception = {"aux_logits": False, "init_weights": True}
+        more = inception if config.task == "inception-v3" else {}
+        make = getattr(torchvision.models, name)
+        return make(weights=None, num_classes=config.classes, **more)
+    size = config.channels, config.classes, config.width
+    if config.task == "blocks":
+        return Blocks(*size, config.deformable)
+    return Residual(*size)
+
+
 class ZoomClassifier(zoom.Zoomed):
     """A task network behind a reader, both from one configuration."""
 
     def __init__(self, config: ClassifierConfig):
-        if config.task == "blocks":
-            size = config.channels, config.classes, config.width
-            task = Blocks(*size, config.deformable)
-        else:
-            task = Residual(config.channels, config.classes, config.width)
-        super().__init__(task, make_reader(config))
+        super().__init__(make_task(config), make_reader(config))
 
     def rates(self) -> list[dict]:
         """Parameters for `train.fit`, each group with its share of the rate."""

@@ -14,6 +14,7 @@ from saccade_lib import cost
 from saccade_lib import train as training
 from saccade_lib.data import door
 from saccade_lib.models import (
+    attention_sampling,
     avp,
     bagnet,
     baselines,
@@ -24,11 +25,14 @@ from saccade_lib.models import (
     imagenet_dram,
     itracker,
     partial_supervision,
+    patch_selection,
     plain,
     recurrent_attention,
     saccader,
+    spatial_transformers,
     tnet,
     variational_saccading,
+    whole,
     wsram,
     zoom_classifier,
 )
@@ -57,6 +61,11 @@ MODELS = {
     dynamic.DynamicConfig: dynamic.DynamicGlimpses,
     gaze.Config: gaze.Gaze,
     itracker.Config: itracker.ITracker,
+    whole.Config: whole.Whole,
+    whole.TilesConfig: whole.Tiles,
+    attention_sampling.Config: attention_sampling.AttentionSampling,
+    patch_selection.Config: patch_selection.PatchSelection,
+    spatial_transformers.Config: spatial_transformers.SpatialTransformer,
 }
 
 
@@ -81,6 +90,7 @@ class Experiment:
     code: ClassVar[tuple[ModuleType, ...]]  # modules that make its images
     unit_of: ClassVar[dict[str, str]] = {}  # of metrics that are not per cent
     watch: ClassVar[str] = "accuracy"  # chooses the weights, as of `training.fit`
+    kept: ClassVar[bool] = True  # weights of the first seed, beside its record
 
     def find(self, quiet: bool) -> door.Source:
         """The data, through the door."""
@@ -100,6 +110,10 @@ class Experiment:
 
     def settle(self, model, canvases: "Stream", device) -> None:
         """What is fitted on validation images once training has ended: nothing."""
+
+    def costs(self, model, canvases: "Stream", fit: training.Fit, device) -> dict:
+        """Costs by name, as records hold them; of the training images ``canvases``."""
+        return measure_costs(model, canvases, fit, device)
 
 
 class Stream(Protocol):
@@ -179,7 +193,7 @@ def train(
         f"test_{name}": {"value": value, "unit": experiment.unit_of.get(name, "%")}
         for name, value in measured.items()
     }
-    costs = measure_costs(model, stream, fit, device)
+    costs = experiment.costs(model, stream, fit, device)
     return Outcome(model, fit, metrics, costs, pack, time.perf_counter() - start)
 
 

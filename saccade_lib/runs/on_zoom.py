@@ -1,5 +1,6 @@
-"""Rows of Learning to Zoom: small things in larger images, on digits or on scenes."""
+"""Rows of Learning to Zoom: digits, scenes with birds, or a reader's own pictures."""
 
+import os
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from saccade_lib import deformable, zoom_measures, zoom_peers, zoom_reading
 from saccade_lib.data import birds, digits, door, satellite, scenes
+from saccade_lib.data import species as pictures
 from saccade_lib.models.dynamic import DynamicGlimpses
 from saccade_lib.models.zoom import Zoomed
 from saccade_lib.runs.experiment import Experiment, Stream, batches_of, is_right
@@ -17,7 +19,8 @@ from saccade_lib.runs.tnet import stopping
 from saccade_lib.session import one_of
 from saccade_lib.train import evaluating
 
-DATA = ("digits", "scenes")
+DATA = ("digits", "scenes", "inaturalist", "cub")
+FOLDERS = {"inaturalist": "SACCADE_INATURALIST", "cub": birds.FOLDER}  # environment
 NAMES = {
     "entropy": "map_entropy",
     "zoom": "largest_zoom",
@@ -32,14 +35,16 @@ EVALUATED = 100  # images a batch: scenes are large
 
 @dataclass(frozen=True, kw_only=True)
 class OnZoom(Experiment):
-    """A row at one profile on canvases of one digit, or on `scenes.Scenes`.
+    """A row at one profile on canvases of one digit, on `scenes.Scenes`, or on
+    `pictures.Pictures` of a reader's own.
 
     Attributes:
         data: one of `DATA`.
-        side: K of the images, pixels.
+        side: K of the images, pixels; of pictures in training.
         thing: side of the digit, or of the largest bird, pixels.
         others: patches of clutter, or distractors.
         species: of scenes.
+        tested: side of the middle of pictures that is tested, pixels.
     """
 
     data: str = "digits"
@@ -47,9 +52,10 @@ class OnZoom(Experiment):
     thing: int = digits.GLYPH
     others: int = 5
     species: bool = False
+    tested: int = pictures.TESTED
 
     code: ClassVar = (
-        *(digits, scenes, birds, satellite),
+        *(digits, scenes, birds, satellite, pictures),
         *(zoom_reading, zoom_peers, zoom_measures, deformable),
     )
     unit_of: ClassVar = {
@@ -61,8 +67,23 @@ class OnZoom(Experiment):
     def __post_init__(self):
         one_of("data", self.data, DATA)
 
+    @property
+    def own(self) -> bool:
+        """Whether its pictures are a reader's own."""
+        return self.data in FOLDERS
+
     def find(self, quiet: bool) -> door.Source:
-        return scenes.find(quiet) if self.data == "scenes" else door.mnist(quiet=quiet)
+        if self.data == "digits":
+            return door.mnist(quiet=quiet)
+        if self.data == "scenes":
+            return scenes.find(quiet)
+        name = FOLDERS[self.data]
+        if not (folder := os.environ.get(name)):
+            raise door.MissingData(
+                f"this row reads {self.data}, of which nothing ships: set {name} to "
+                "the folder of your copy, or take the profile standard"
+            )
+        return getattr(pictures, self.data)(folder)
 
     def canvases(self, pack: door.Source, split: str, seed: int) -> Stream:
         if self.data == "digits":
@@ -75,20 +96,23 @@ class OnZoom(Experiment):
                 clutter=self.others,
                 seed=seed,
             )
-        found = scenes.Scenes(
-            pack,
-            split,
-            side=self.side,
-            bird=self.thing,
-            distractors=self.others,
-            species=self.species,
-            seed=seed,
-        )
+        if self.data == "scenes":
+            found = scenes.Scenes(
+                pack,
+                split,
+                side=self.side,
+                bird=self.thing,
+                distractors=self.others,
+                species=self.species,
+                seed=seed,
+            )
+        else:
+            found = pictures.Pictures(pack, split, self.side, self.tested, seed)
         if found.classes != self.model.classes:
             raise ValueError(
                 f"{pack.note} have {found.classes} classes, but this row has "
-                f"{self.model.classes}: unset ${birds.FOLDER}, or make a row with "
-                f"classes={found.classes}"
+                f"{self.model.classes}: unset ${FOLDERS.get(self.data, birds.FOLDER)}, "
+                f"or make a row with classes={found.classes}"
             )
         return found
 
@@ -116,11 +140,12 @@ def looked(model: Zoomed, batches) -> dict[str, float]:
     with evaluating(model):
         for batch in batches:
             seen, label = model.read(batch["image"], batch), batch["label"]
-            best = model.task(seen.image).topk(5, dim=1).indices  # (B, 5)
+            answer = model.task(seen.image)  # (B, classes)
+            best = answer.topk(min(5, answer.shape[1]), dim=1).indices
             each = {"accuracy": best[:, 0] == label}
             each["top5"] = (best == label[:, None]).any(dim=1)
             shape = tuple(batch["image"].shape[-2:])
-            each |= zoom_measures.measures(seen, shape, batch["box"])
+            each |= zoom_measures.measures(seen, shape, batch.get("box"))
             for name, values in each.items():
                 parts.setdefault(name, []).append(values.cpu().double())
     found = {}

@@ -11,25 +11,29 @@ import torch
 
 from saccade_lib import cost, glimpse, models, records, session, zoom
 from saccade_lib import train as training
-from saccade_lib.runs import experiment as experiment_module
 from saccade_lib.runs import (
+    arena,
     learning_to_zoom,
     near_optimal_glimpses,
     own_images,
     recurrent_attention,
+    spatial_transformers,
     tnet,
     variational_saccading,
 )
+from saccade_lib.runs import experiment as experiment_module
 from saccade_lib.runs.experiment import Experiment, Outcome, build, train
 from saccade_lib.runs.measurement import Measured, Measurement
 
+OF_NONE = "side-by-side"  # rows of no paper, for which there are no published cells
 ROWS = {
     "variational-saccading": variational_saccading.ROWS,
     "recurrent-attention": recurrent_attention.ROWS,
     "tnet": tnet.ROWS,
     "near-optimal-glimpses": near_optimal_glimpses.ROWS,
     "learning-to-zoom": learning_to_zoom.ROWS,
-    "side-by-side": own_images.ROWS,  # of no paper
+    OF_NONE: arena.ROWS | own_images.ROWS,
+    "spatial-transformers": spatial_transformers.ROWS,
 }
 WEIGHTS_LIMIT = 2_000_000  # bytes of weights that may lie beside a record
 
@@ -240,7 +244,7 @@ def _write_weights(run: Run, outcome: Outcome) -> None:
     """Weights of the first seed, small enough, so that a reader need not train."""
     weights = outcome.model.state_dict()
     size = sum(w.numel() * w.element_size() for w in weights.values())
-    if run.seed != 0 or size > WEIGHTS_LIMIT:
+    if run.seed != 0 or size > WEIGHTS_LIMIT or not run.experiment.kept:
         return
     notes = {"run": str(run), "config": described(run.experiment)}
     training.write_tensors(run.path.with_suffix(".safetensors"), weights, notes)

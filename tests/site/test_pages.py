@@ -21,8 +21,11 @@ NAMED = [
     "book/glossary.html",
     "book/data.html",
     "book/reproducibility.html",
+    "book/disagreements.html",
+    "book/where-used.html",
     "book/comparison.html",
     "book/course.html",
+    "book/add-a-paper.html",
     "book/cluster.html",
     "book/bibliography.html",
     "notebooks/00-start-here.html",
@@ -52,7 +55,10 @@ NAMED = [
     "notebooks/52-gaze.html",
     "notebooks/53-fine-grained-classes.html",
     "notebooks/54-what-did-not-work.html",
+    "notebooks/60-one-arena.html",
+    "notebooks/61-map-of-the-ideas.html",
     "notebooks/62-your-own-images.html",
+    "notebooks/70-a-fifth-paper.html",
 ]
 
 

@@ -1,5 +1,11 @@
 """Rows of Learning to Zoom, one module a question."""
 
-from saccade_lib.runs.learning_to_zoom import classes, gaze, repairs, settings
+from saccade_lib.runs.learning_to_zoom import (
+    classes,
+    gains,
+    gaze,
+    repairs,
+    settings,
+)
 
-ROWS = gaze.ROWS | classes.ROWS | repairs.ROWS | settings.ROWS
+ROWS = gaze.ROWS | classes.ROWS | repairs.ROWS | gains.ROWS | settings.ROWS

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from saccade_lib import zoom
 from saccade_lib.runs.learning_to_zoom.classes import DIGITS
+from saccade_lib.runs.learning_to_zoom.gaze import UNCLIPPED
 from saccade_lib.runs.on_zoom import OnZoom
 
 BASE = DIGITS.model  # the sampler
@@ -33,6 +34,7 @@ ROWS_OF = {
     "blur": ("blur", BLUR),
     "ratio-tenth": ("rate ratio 0.1", {"ratio": (0.1, 0.1)}),
     "ratio-code": ("rate ratios of the code", {"ratio": (0.001, 0.01)}),
+    "unclipped": ("gradient not clipped", {"clip": UNCLIPPED}),
     "small-look": ("look at J's size", STRAIGHT),
     "sinkhorn": ("Sinkhorn", {"rounds": 20}),
     "narrow-sinkhorn": ("Sinkhorn, σ three cells", NARROW | {"rounds": 20}),
@@ -53,7 +55,9 @@ def rows() -> dict[str, dict[str, OnZoom]]:
     long = replace(DIGITS.schedule, steps=600, validate_every=300)
     found = {}
     for name, (_, change) in ROWS_OF.items():
-        run = replace(DIGITS, model=replace(BASE, **change), schedule=long)
+        of_model = {k: v for k, v in change.items() if k != "clip"}
+        schedule = replace(long, clip=change.get("clip", long.clip))
+        run = replace(DIGITS, model=replace(BASE, **of_model), schedule=schedule)
         steps = replace(run.schedule, steps=40, validate_every=40)
         small = {"schedule": steps, "seeds": (0,), "validation": 200, "test": 200}
         found[f"repair-{name}"] = {"quick": replace(run, **small), "standard": run}

@@ -8,6 +8,7 @@ text says of the two models off the configurations that train.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -187,6 +188,9 @@ def layers(config: Layers, seed: int, device, folder: Path) -> Measured:
         for name, line in lines.items():
             for column, quantity in line.items():
                 found[f"{table}_{name}_{column}".replace("-", "_")] = quantity
+        _, vector = net.extract(shape_of(part.base))  # (1, features): one a channel
+        side = math.sqrt(vector[0].numel() / net.extract.features)
+        found[f"{table}_pooling_output"] = side, "px"
         found |= {f"{table}_{k}": v for k, v in heads(net).items()}
     return measured(found | blocks(config))
 

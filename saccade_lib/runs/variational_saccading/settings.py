@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from saccade_lib import cost
 from saccade_lib.data import door
 from saccade_lib.models import baselines
 from saccade_lib.runs.experiment import build
@@ -28,12 +29,13 @@ class Rows:
 
     Attributes:
         lower, upper: of the two halves of Table 1.
-        crops: ResNet-18 over crops.
+        whole, crops: ResNet-18 over whole images, and over crops.
         photographs, battlefield: of the paper's other two data sets.
     """
 
     lower: str = "saccading-identification"
     upper: str = "saccading-2528"
+    whole: str = "resnet18-identification"
     crops: str = "resnet18-144-crops"
     photographs: str = "saccading-photographs"
     battlefield: str = "saccading-marines"
@@ -53,6 +55,8 @@ def read(rows: Rows, seed: int, device: torch.device, folder: Path) -> Measured:
         found[f"image_side_{half}"] = (one["image"].shape[-1], "px")
         found[f"batch_{half}"] = (run.schedule.batch, "")
     model = build(halves["lower"], seed)
+    whole = build(two_digits.ROWS[rows.whole][rows.profile], seed)
+    found["parameters_whole"] = (cost.parameters(whole) / 1e6, "M")
     found["proxy_side"] = (halves["lower"].model.proxy, "px")
     # The posterior gives a mean and a variance for each number of z.
     found["latent_size"] = (model.posterior[-1].out_features // 2, "")

@@ -246,7 +246,6 @@ def test_the_budget_is_within_a_factor_of_two(folder, tmp_path):
     budget = own_images.estimate(folder, decisions, tmp_path)
     took = own_images.train(folder, decisions, cache=tmp_path, progress=False)
     ratio = took.cpu_seconds / budget.cpu_seconds
-    print(ratio, took.cpu_seconds, budget)
     assert 0.5 < ratio < 2, ratio
     assert all(f"{word} " in str(budget) for word in ("time", "memory", "disk"))
     bytes_made = sum(path.stat().st_size for path in tmp_path.glob("*.tif"))

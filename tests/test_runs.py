@@ -127,7 +127,8 @@ def test_every_row_is_complete():
             assert cost.parameters(kind(model)) > 0
         if own:
             continue
-        family = type(run.experiment), getattr(run.experiment, "data", "")
+        which = (getattr(run.experiment, name, "") for name in ("data", "task"))
+        family = type(run.experiment), *which
         if family not in packs:
             packs[family] = run.experiment.find(quiet=True)
         drawn = packs[family].origin == "embedded"

@@ -465,9 +465,11 @@ def test_both_graphs_give_what_the_model_gives(trained, folder, pack, tmp_path):
 
 def test_without_onnx_the_error_says_what_to_install(trained, tmp_path, monkeypatch):
     found = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: name != "onnx" and found(name)
-    )
+
+    def find(name, *more):
+        return None if name == "onnx" else found(name, *more)
+
+    monkeypatch.setattr(importlib.util, "find_spec", find)
     with pytest.raises(own_images.CannotExport, match=r"saccade-lib\[export\]"):
         trained.to_onnx(tmp_path)
     assert not list(tmp_path.iterdir())

@@ -335,7 +335,7 @@ def test_the_settings_that_are_measured_are_the_printed_ones():
     found = run.run(0, "cpu", None).metrics
     cells = records.published("learning-to-zoom")
     cells = [c for c in cells if c.record_row == "settings"]
-    assert [c.column for c in cells] == ["sigma"]
+    assert len(cells) == 16
     for cell in cells:
         assert cell.verdict(found[cell.record_metric]["value"]) == "reproduced"
         assert found[cell.record_metric]["unit"] == cell.unit

@@ -59,9 +59,8 @@ def explorer(
     image = image.detach().cpu()
     place = torch.tensor([[start]], dtype=torch.float32)  # (1, 1, 2)
     glimpse.crop(image[None], place, scale, size)  # refuses what is left to refuse
-    page = resources.files("saccade_lib").joinpath("explorer.html").read_text("utf-8")
     values = {"x": start[0], "y": start[1], "s": scale, "size": size}
-    return Explorer(Template(page).substitute(values, png=_png(image)))
+    return _widget("explorer.html", image, values)
 
 
 def painter(
@@ -87,10 +86,8 @@ def painter(
         raise ValueError(
             f"image must have at most {PAINTED} pixels a side, got {tuple(image.shape)}"
         )
-    page = resources.files("saccade_lib").joinpath("painter.html").read_text("utf-8")
     values = {"x": start[0], "y": start[1], "cells": cells, "sigma": sigma}
-    png = _png(image.detach().cpu())
-    return Explorer(Template(page).substitute(values, png=png))
+    return _widget("painter.html", image.detach().cpu(), values)
 
 
 def check_picture(image: Tensor, name: str = "image") -> None:
@@ -105,6 +102,16 @@ def check_picture(image: Tensor, name: str = "image") -> None:
             f"values of {name} must lie in [0, 1], got {image.min():.4g} to "
             f"{image.max():.4g}; divide bytes by 255"
         )
+
+
+def _widget(page: str, image: Tensor, values: dict) -> Explorer:
+    """A page of this package with its values, the image and the shared script in it."""
+    files = resources.files("saccade_lib")
+    text, shared = (
+        files.joinpath(name).read_text("utf-8") for name in (page, "widget.js")
+    )
+    filled = Template(text).substitute(values, png=_png(image), shared=shared)
+    return Explorer(filled)
 
 
 def _png(image: Tensor) -> str:

@@ -26,6 +26,8 @@ TOC = {
         {"caption": "Last", "chapters": [{"file": "c"}]},
     ],
 }
+FOLDED = """<details><summary>2 cells</summary><table><tr><td>folded row</td></tr>
+</table></details><details class="hide"><summary>code</summary>folded code</details>"""
 LONG = "<p>a line of the middle chapter</p>" * 120
 
 
@@ -40,9 +42,8 @@ def book(tmp_path_factory):
     shutil.copyfile(ROOT / "book" / "_static" / "print.css", html / "print.css")
     (root / "_toc.yml").write_text(yaml.safe_dump(TOC), encoding="utf-8")
     for name, other in (("index", "a"), ("a", "b"), ("b", "c"), ("c", "index")):
-        text = PAGE.format(
-            title=f"Title {name}", other=other, body=LONG * (name == "b")
-        )
+        body = {"a": FOLDED, "b": LONG}.get(name, "")
+        text = PAGE.format(title=f"Title {name}", other=other, body=body)
         (html / f"{name}.html").write_text(text, encoding="utf-8")
     said = []
     path, count = pdf.make(root, said.append)
@@ -63,6 +64,11 @@ def test_pages_follow_the_contents_and_carry_their_numbers(book):
 def test_navigation_stays_off_the_paper(book):
     text = "".join(page.extract_text() for page in book[0].pages)
     assert "navigation" not in text and "Title a#" not in text
+
+
+def test_folded_tables_open_and_folded_code_does_not(book):
+    text = "".join(page.extract_text() for page in book[0].pages)
+    assert "folded row" in text and "folded code" not in text
 
 
 def test_bookmarks_are_parts_and_chapters(book):

@@ -30,6 +30,9 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 MARGIN = {"top": "16mm", "bottom": "18mm", "left": "15mm", "right": "15mm"}
 TYPESET = """() => [...document.querySelectorAll('article .math')]
     .every(m => m.querySelector('mjx-container'))"""
+# Folded tables and notes open: paper has no fold to click. Folded code stays away.
+UNFOLD = """() => document.querySelectorAll('article details:not(.hide)')
+    .forEach(fold => { fold.open = true; })"""
 PATIENCE = 120_000  # milliseconds for the formulas of one page
 
 
@@ -90,6 +93,7 @@ def printer():
             if address.startswith("http"):
                 page.goto(address, wait_until="load", timeout=PATIENCE)
                 page.evaluate("document.documentElement.dataset.theme = 'light'")
+                page.evaluate(UNFOLD)
                 page.wait_for_function(TYPESET, timeout=PATIENCE)
             else:
                 page.set_content(address)

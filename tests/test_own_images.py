@@ -334,9 +334,16 @@ def test_a_report_compares_on_the_same_images(trained, folder):
     assert {len(right) for right in trained.right.values()} == {n}
     trained = replace(trained, right={"saccading": [True] * 9 + [False]})
     trained.right |= {"proxy only": [False] * 10, "random": [True] * 10}
-    assert "pays: +90.0" in trained.verdict()
-    trained.right["proxy only"] = [True, False] * 5
-    assert "pays" in trained.verdict() or "Not decided" in trained.verdict()
+    glimpses, places = trained.verdict().splitlines()
+    assert "+90.0" in glimpses and glimpses.endswith("they pay.")
+    assert "-10.0" in places and "not decided" in places  # one image of ten
+    trained.right["random"] = [False] * 10
+    assert trained.verdict().splitlines()[1].endswith("they pay.")
+    trained.right["proxy only"] = [True] * 10
+    trained.right["saccading"] = [False] * 10
+    assert trained.verdict().splitlines()[0].endswith("they do harm.")
+    del trained.right["random"]
+    assert len(trained.verdict().splitlines()) == 1
 
 
 def test_training_again_gives_the_same(trained, folder, cache):
@@ -503,6 +510,14 @@ def test_the_command_estimates_and_says_what_is_wrong(
     words = [str(images), "--out", str(tmp_path), "--steps", "10", "--dry-run"]
     assert main(words) == 0
     assert "time " in capsys.readouterr().out
+    out = tmp_path / "out"
+    few = ["--steps", "4", "--proxy", "32", "--size", "16", "--glimpses", "2"]
+    assert main([str(images), "--out", str(out), *few]) == 0
+    said = capsys.readouterr().out
+    assert "points over the proxy alone" in said and "over random places" in said
+    classes = own_images.scan(images).classes
+    drawn = {path.name for path in out.glob("*.png")}
+    assert drawn == {f"where-it-looks-{name}.png" for name in classes}
     (tmp_path / "empty").mkdir()
     assert main([str(tmp_path / "empty"), "--out", str(tmp_path)]) == 1
     assert "expected two folders" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""``python -m saccade_lib.own_images FOLDER --out OUT``: estimate, train, save."""
+"""``python -m saccade_lib.own_images FOLDER --out OUT``: estimate, train, save, draw."""
 
 import argparse
 import sys
@@ -28,6 +28,14 @@ def options(words: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
+def first_of_each(folder: own_images.Folder) -> dict[str, Path]:
+    """The first test image of each class, by class."""
+    first = {}
+    for picture in folder.of("test"):
+        first.setdefault(folder.classes[picture.label], picture.path)
+    return first
+
+
 def main(words: list[str] | None = None) -> int:
     args = options(words)
     chosen = {"seed": args.seed}
@@ -45,11 +53,14 @@ def main(words: list[str] | None = None) -> int:
         trained.save(args.out)
         tested = [picture.path for picture in folder.of("test")]
         trained.log(tested, args.out / "glimpses.csv")
+        for name, path in first_of_each(folder).items():
+            trained.draw(path).savefig(args.out / f"where-it-looks-{name}.png")
     except (DataError, ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     print(trained.report())
     print(trained.verdict())
+    print(f"weights, glimpses.csv and a picture a class are in {args.out}")
     return 0
 
 

@@ -88,13 +88,23 @@ class Trained:
         return table
 
     def verdict(self) -> str:
-        """Whether looking pays on these images, in a sentence."""
-        gain = np.array(self.right["saccading"], float) - self.right["proxy only"]
+        """Two lines: whether glimpses pay on these images, and whether it pays to choose
+        their places, where that control was trained. A difference within twice its
+        standard error decides nothing.
+        """
+        said = [self._gain("Glimpses", "proxy only", "the proxy alone")]
+        if "random" in self.right:
+            said.append(self._gain("Chosen places", "random", "random places"))
+        return "\n".join(said)
+
+    def _gain(self, what: str, row: str, over: str) -> str:
+        gain = np.array(self.right["saccading"], float) - self.right[row]
         mean, error = 100 * gain.mean(), 100 * gain.std(ddof=1) / len(gain) ** 0.5
-        said = f"{mean:+.1f} ± {error:.1f} points over the proxy alone"
         if abs(mean) <= 2 * error:
-            return f"Not decided: {said}. More test images would decide it."
-        return f"Looking {'pays' if mean > 0 else 'does harm'}: {said}."
+            word = "not decided (more test images would decide it)"
+        else:
+            word = "they pay" if mean > 0 else "they do harm"
+        return f"{what}: {mean:+.1f} ± {error:.1f} points over {over}, {word}."
 
     def save(self, folder: str | Path) -> Path:
         """Weights as safetensors, and all else as JSON; `load` reads both."""

@@ -15,7 +15,7 @@ from saccade_lib.models import told_places
 from saccade_lib.models.distilled import Distilled
 from saccade_lib.models.partial_supervision import Config, PartlySupervised, led
 from saccade_lib.models.tnet import TNet, first
-from saccade_lib.runs.experiment import build, train
+from saccade_lib.runs.experiment import as_kind, build, train
 from saccade_lib.runs.near_optimal_glimpses import partial, pupils
 from saccade_lib.runs.on_maps import OnMaps, softened
 
@@ -94,7 +94,7 @@ def soft_run(monkeypatch):
     model = replace(partial.DIGITS, glimpses=3)
     run = partial.ROWS["ps-nogs-digits"]["quick"]
     schedule = replace(run.schedule, steps=2, batch=8, validate_every=1)
-    run = pupils.as_kind(OnMaps, run, model=model, schedule=schedule, known=10)
+    run = as_kind(OnMaps, run, model=model, schedule=schedule, known=10)
     images = run.part(pack, "train")
     some = images.id[run.annotated_rows(images)]
     draw = torch.Generator().manual_seed(0)

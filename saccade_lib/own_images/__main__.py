@@ -1,4 +1,4 @@
-"""``python -m saccade_lib.own_images FOLDER --out OUT``: estimate, train, save, draw."""
+"""``python -m saccade_lib.own_images FOLDER --out OUT``: estimate, train, save."""
 
 import argparse
 import sys

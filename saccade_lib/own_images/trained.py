@@ -88,8 +88,8 @@ class Trained:
         return table
 
     def verdict(self) -> str:
-        """Two lines: whether glimpses pay on these images, and whether it pays to choose
-        their places, where that control was trained. A difference within twice its
+        """Two lines: whether glimpses pay on these images, and whether choosing their
+        places does, where that control was trained. A difference within twice its
         standard error decides nothing.
         """
         said = [self._gain("Glimpses", "proxy only", "the proxy alone")]

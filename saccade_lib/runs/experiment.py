@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import ModuleType
 from typing import ClassVar, Protocol
@@ -195,6 +195,11 @@ def train(
     }
     costs = experiment.costs(model, stream, fit, device)
     return Outcome(model, fit, metrics, costs, pack, time.perf_counter() - start)
+
+
+def as_kind(kind: type, of: object, **changes):
+    """A dataclass with the fields of another one, some of them changed."""
+    return kind(**{f.name: getattr(of, f.name) for f in fields(of)} | changes)
 
 
 def build(experiment: Experiment, seed: int) -> nn.Module:

@@ -6,7 +6,7 @@ of the places it chose. ``told-tnet`` and ``told-saccading`` are ``tnet-digits``
 else as it was: steps, rate, and the other nine tenths.
 """
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 from torch import nn
 
@@ -16,6 +16,7 @@ from saccade_lib.models.told_places import (
     ToldSaccading,
     ToldTNet,
 )
+from saccade_lib.runs.experiment import as_kind
 from saccade_lib.runs.near_optimal_glimpses import partial
 from saccade_lib.runs.on_digits import OnDigits
 from saccade_lib.runs.on_maps import OnMaps
@@ -41,11 +42,6 @@ class ToldDigits(OnDigits):
 
     def kind(self) -> type[nn.Module]:
         return ToldSaccading
-
-
-def as_kind(kind: type, of: object, **changes):
-    """A dataclass with the fields of another one, some of them changed."""
-    return kind(**{f.name: getattr(of, f.name) for f in fields(of)} | changes)
 
 
 def soft(images: str) -> dict[str, OnMaps]:

@@ -9,10 +9,14 @@ of the canvas, and with it the chance to see an object before anything is learne
 four times as large.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+
+from torch import nn
 
 from saccade_lib.models import baselines
+from saccade_lib.models.shown_places import ShownConfig, ShownPlaces
 from saccade_lib.models.variational_saccading import Config
+from saccade_lib.runs.experiment import as_kind
 from saccade_lib.runs.on_photographs import OnPhotographs
 from saccade_lib.runs.variational_saccading.two_digits import LARGE, LARGE_STEPS
 from saccade_lib.train import Schedule
@@ -40,6 +44,8 @@ SMALL_STEPS = Schedule(
 # A classifier whose windows are on the objects from the start learns in a few hundred
 # batches, and after that its few training pictures by heart.
 SHORT = replace(SMALL_STEPS, steps=300, batch=64, validate_every=75, choose_after=0.0)
+# The true places of all three patches for 600 steps, and then what the network says.
+SHOWN = replace(SMALL_STEPS, steps=1_500, validate_every=150, choose_after=0.5)
 
 BIG = replace(
     LARGE,
@@ -67,6 +73,21 @@ def fixed(model: Config, places: str, glimpses: int) -> Config:
     return replace(model, places=places, glimpses=glimpses, scale=width, narrow_to=None)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ShownFirst(OnPhotographs):
+    """`OnPhotographs` for a network that begins at the true places."""
+
+    def kind(self) -> type[nn.Module]:
+        return ShownPlaces
+
+
+def shown(run: OnPhotographs, **changes) -> ShownFirst:
+    """The row ``saccading`` with the true places at first, its windows of one width."""
+    width = run.model.narrow_to, run.model.narrow_to
+    model = as_kind(ShownConfig, run.model, scale=width, narrow_to=None, **changes)
+    return as_kind(ShownFirst, run, model=model, schedule=SHOWN)
+
+
 def photographs() -> dict[str, dict[str, OnPhotographs]]:
     """Both models of the paper, and the controls."""
     standard = OnPhotographs(
@@ -82,6 +103,8 @@ def photographs() -> dict[str, dict[str, OnPhotographs]]:
         "random": replace(standard, model=fixed(SMALL, "random", 3)),
         "patches": replace(standard, model=fixed(SMALL, "oracle", 3), schedule=SHORT),
         "oracle": replace(standard, model=fixed(SMALL, "oracle", 1), schedule=SHORT),
+        "shown": shown(standard),
+        "held": shown(standard, held=True),
         "proxy": replace(standard, model=proxy, schedule=SHORT),
         "crops": replace(
             standard,

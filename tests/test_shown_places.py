@@ -1,0 +1,63 @@
+"""A saccading network that begins at the true places."""
+
+import pytest
+import torch
+
+from saccade_lib import glimpse
+from saccade_lib.models.shown_places import ShownConfig, ShownPlaces
+
+SMALL = dict(
+    classes=3, channels=1, proxy=8, glimpses=3, size=8, scale=(0.4, 0.4), hidden=8
+)
+CENTRE = torch.tensor([[[0.5, -0.5], [-0.2, 0.9]], [[0.0, 0.1], [0.3, 0.3]]])
+
+
+def batch(progress):
+    """Two images with two things each, and the windows that were asked for."""
+    torch.manual_seed(0)
+    x = torch.rand(2, 1, 32, 32)
+    asked = []
+
+    def crop(location, scale, size):
+        asked.append(location.detach())
+        return glimpse.crop(x, location, scale, size)
+
+    c = glimpse.downsample(x, 8)
+    label = torch.tensor([0, 2])
+    of = {"image": c, "proxy": c, "crop": crop, "label": label, "centre": CENTRE}
+    return of | {"progress": progress}, asked
+
+
+def test_windows_lie_at_the_things_in_turn_while_they_are_shown():
+    model = ShownPlaces(ShownConfig(**SMALL, shown=0.4))
+    of, asked = batch(0.39)
+    model.loss(of)
+    expected = CENTRE[:, [0, 1, 0]].clamp(-0.6, 0.6)
+    assert torch.equal(asked[0], expected)
+    of, asked = batch(0.4)
+    model.loss(of)
+    assert not torch.isclose(asked[0], expected).any()
+    model.predict(of["image"], batch=of | {"progress": 0.0})  # has its own places
+    assert not torch.isclose(asked[1], expected).any()
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_first_the_reader_learns_and_then_the_places(held):
+    alone = {"reconstruction_weight": 0.0, "kl_weight": 0.0}  # the slope of the crops
+    model = ShownPlaces(ShownConfig(**SMALL, **alone, held=held))
+    for progress, learns in ((0.0, True), (0.9, not held), (0.1, True)):
+        model.zero_grad(set_to_none=True)
+        model.loss(batch(progress)[0]).total.backward()
+        slopes = [p.grad for p in model.read_crop.parameters()]
+        assert all((slope is not None) == learns for slope in slopes)
+        slopes = [p.grad for p in model.point.parameters() if p.grad is not None]
+        assert (sum(float(s.abs().sum()) for s in slopes) > 0) == (progress > 0.4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [({"shown": 1.0}, "share in"), ({"places": "random"}, "no places of its own")],
+)
+def test_what_cannot_be_shown_is_refused(changes, said):
+    with pytest.raises(ValueError, match=said):
+        ShownConfig(**SMALL, **changes)

@@ -104,7 +104,7 @@ def table(task: str, this_run: Mapping[str, float] | None = None) -> Table:
         this_run: accuracy of methods that the reader trained, per cent.
     """
     mine = this_run or {}
-    columns = ("method", "accuracy, %", "seeds", "in a window, %")
+    columns = ("method", "accuracy, %", "seed by seed", "in a window, %")
     columns += tuple(heading for heading, _ in COSTS.values())
     columns += ("memory of training, MiB", "images trained on, thousand")
     columns += ("accuracy, this run",) if mine else ()
@@ -117,7 +117,8 @@ def table(task: str, this_run: Mapping[str, float] | None = None) -> Table:
 
 
 def _row(task: str, method: str) -> tuple[str, ...]:
-    right = list(by_seed(method, task, "test_accuracy").values())
+    found = by_seed(method, task, "test_accuracy")
+    right = [found[seed] for seed in sorted(found)]
     spread = f" ± {statistics.stdev(right):.1f}" if len(right) > 1 else ""
     hits = by_seed(method, task, "test_hit_rate")
     costs = [factor * mean(method, task, name) for name, (_, factor) in COSTS.items()]
@@ -125,7 +126,7 @@ def _row(task: str, method: str) -> tuple[str, ...]:
     return (
         LABELS[method],
         f"{statistics.fmean(right):.1f}{spread}",
-        str(len(right)),
+        ", ".join(f"{value:.1f}" for value in right),
         f"{statistics.fmean(hits.values()):.1f}" if hits else "no windows",
         *(f"{cost:.3g}" for cost in costs),
     )

@@ -43,8 +43,8 @@ class ShownPlaces(ByWindows):
     _is_shown = False
 
     def loss(self, batch: dict) -> Loss:
-        """As of the parent; batches need ``progress`` in [0, 1]."""
-        self._is_shown = bool(batch["progress"] < self.config.shown)
+        """As of the parent; ``progress`` in [0, 1], 1 without."""
+        self._is_shown = bool(batch.get("progress", 1.0) < self.config.shown)
         learns = self._is_shown or not self.config.held
         for part in (self.read_crop, self.classify):
             part.requires_grad_(learns)

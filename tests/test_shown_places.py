@@ -39,6 +39,9 @@ def test_windows_lie_at_the_things_in_turn_while_they_are_shown():
     assert not torch.isclose(asked[0], expected).any()
     model.predict(of["image"], batch=of | {"progress": 0.0})  # has its own places
     assert not torch.isclose(asked[1], expected).any()
+    del of["progress"]  # as where costs are measured
+    model.loss(of)
+    assert not torch.isclose(asked[2], expected).any()
 
 
 @pytest.mark.parametrize("held", [False, True])

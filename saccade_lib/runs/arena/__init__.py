@@ -1,4 +1,4 @@
-"""Rows of "One arena": fifteen ways to read an image, on five tasks.
+"""Rows of "One arena": sixteen ways to read an image, on five tasks.
 
 ``METHOD-TASK``. All rows of a task train on as many images, but for those that read so
 many pixels that they could not: `FEWER` says which, and how many they get. Some rows

@@ -2,7 +2,8 @@
 
 ``make`` and ``write`` keep a run; ``load`` and ``collect`` read it back, checked.
 ``published`` gives a paper's printed numbers; ``status`` is the ledger of all of them.
-``table`` and ``table_of_runs`` are what chapters show; ``recorded`` is one number.
+``table`` and ``table_of_runs`` are what chapters show; ``recorded`` is one number, and
+``paired`` the difference of two rows with what their seeds decide.
 """
 
 from saccade_lib.records.cells import (
@@ -31,10 +32,12 @@ from saccade_lib.records.ledger import (
     recorded,
     status,
 )
+from saccade_lib.records.pairs import Paired, paired
 from saccade_lib.records.tables import Table, table, table_of_runs
 
 __all__ = [
     "Cell",
+    "Paired",
     "Recorded",
     "Table",
     "by_seed",
@@ -46,6 +49,7 @@ __all__ = [
     "make",
     "now",
     "number",
+    "paired",
     "papers",
     "path_of",
     "progress",

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from saccade_lib import records, session
-from saccade_lib.records import Table
-from saccade_lib.runs import arena
+from saccade_lib.records import Paired, Table
 from saccade_lib.runs.on_arena import TASKS
 
 PAPER, PROFILE = "side-by-side", "standard"
@@ -35,7 +34,6 @@ COSTS = {
     "inference_memory": ("memory, MiB", 1),
     "inference_seconds": ("time, ms", 1_000),
 }  # of an image at inference, by their names in records: heading, and factor
-NONE = "not recorded"
 TOLD = ("oracle",)  # are told what the others must find: on no front
 
 
@@ -77,24 +75,10 @@ def mean(method: str, task: str, metric: str = "test_accuracy") -> float:
     return statistics.fmean(found.values())
 
 
-def apart(task: str, one: str, other: str) -> tuple[float, float]:
-    """By how many points one method is above another, and the standard error of that.
-
-    Over seeds that both have, seed by seed, where those are two or more; else that of
-    the number of test images, which knows nothing of other seeds.
-    """
+def paired(task: str, one: str, other: str) -> Paired:
+    """By how many points one method is above another, over the seeds of both."""
     a, b = (by_seed(m, task, "test_accuracy") for m in (one, other))
-    both = sorted(a.keys() & b.keys())
-    if not both:
-        raise ValueError(f"{one} and {other} on {task} have no recorded seed in common")
-    gaps = [a[s] - b[s] for s in both]
-    if len(both) > 1:
-        return statistics.fmean(gaps), statistics.stdev(gaps) / math.sqrt(len(both))
-    error = 0.0
-    for method, found in ((one, a), (other, b)):
-        p = found[both[0]] / 100
-        error += p * (1 - p) / arena.ROWS[f"{method}-{task}"][PROFILE].test
-    return gaps[0], 100 * math.sqrt(error)
+    return Paired({seed: a[seed] - b[seed] for seed in sorted(a) if seed in b})
 
 
 def table(task: str, this_run: Mapping[str, float] | None = None) -> Table:
@@ -161,22 +145,14 @@ def front(found: Mapping[str, tuple[float, list[float]]]) -> list[str]:
 
 
 def gains(over: str = "uniform") -> Table:
-    """By how many points each method is above one of them, on every task, with the
-    standard error of `apart`; in brackets where twice that reaches zero."""
+    """By how many points each method is above one of them, on every task: the mean and
+    half of its interval over seeds; in brackets where that leaves it open."""
     tasks = [task for task in TASKS if by_seed(over, task, "test_accuracy")]
     rows = []
     for method in LABELS:
-        entries = [_gain(task, method, over) for task in tasks]
-        if method != over and any(entry != NONE for entry in entries):
-            rows.append((LABELS[method], *entries))
+        found = [paired(task, method, over) for task in tasks]
+        if method != over and any(gap.by_seed for gap in found):
+            shown = (gap.text() if gap.decided else f"({gap.text()})" for gap in found)
+            rows.append((LABELS[method], *shown))
     caption = f"Points above the {LABELS[over]}, which reads as many pixels"
     return Table(caption, ("method", *tasks), tuple(rows))
-
-
-def _gain(task: str, method: str, over: str) -> str:
-    both = (by_seed(m, task, "test_accuracy").keys() for m in (method, over))
-    if not set.intersection(*map(set, both)):
-        return NONE
-    gap, error = apart(task, method, over)
-    text = f"{gap:+.1f} ± {error:.1f}"
-    return text if abs(gap) > 2 * error else f"({text})"

@@ -179,6 +179,16 @@ def collect(root: Path | None = None) -> list[dict]:
     return sorted(found, key=lambda r: (r["paper"], r["row"], r["profile"], r["seed"]))
 
 
+def of_row(paper: str, row: str, root: Path | None = None) -> list[dict]:
+    """Records of one row, by profile and seed, reading no other files.
+
+    Raises ValueError for the first that fails its checks.
+    """
+    found = [load(path) for path in (_folder(root) / paper).glob(f"{row}--*.json")]
+    found = [record for record in found if record["row"] == row]  # row may hold a *
+    return sorted(found, key=lambda r: (r["profile"], r["seed"]))
+
+
 def _visible(path: Path) -> bool:
     return not path.name.startswith(".")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from saccade_lib import session
 from saccade_lib.records.cells import Cell, number, papers, published, verdict_kind
-from saccade_lib.records.files import collect
+from saccade_lib.records.files import collect, of_row
 
 KINDS = ("reproduced", "better", "short", "other data", "missing", "background")
 HONEST = ("paper", "standard")  # best first; a quick run stands behind no number
@@ -59,7 +59,7 @@ def recorded(
     the sources in ``data`` go before others.
     """
     profiles = (profile,) if profile else HONEST
-    return summarise(by_row(root).get((paper, row), []), metric, profiles, data)
+    return summarise(of_row(paper, row, root), metric, profiles, data)
 
 
 def by_row(root: Path | None = None) -> dict[tuple[str, str], list[dict]]:
@@ -245,7 +245,7 @@ def by_seed(
     seed by seed. Raises ValueError for an unknown profile.
     """
     session.check_profile(profile)
-    runs = [r for r in by_row(root).get((paper, row), []) if r["profile"] == profile]
+    runs = [r for r in of_row(paper, row, root) if r["profile"] == profile]
     found = {run["seed"]: _quantity(run, metric) for run in runs}
     return {seed: found[seed]["value"] for seed in sorted(found) if found[seed]}
 
@@ -258,9 +258,5 @@ def curves(
     Raises ValueError for an unknown profile.
     """
     session.check_profile(profile)
-    wanted = (paper, row, profile)
-    return [
-        {"seed": run["seed"]} | run["curves"]
-        for run in collect(root)
-        if (run["paper"], run["row"], run["profile"]) == wanted
-    ]
+    runs = [r for r in of_row(paper, row, root) if r["profile"] == profile]
+    return [{"seed": run["seed"]} | run["curves"] for run in runs]

@@ -3,9 +3,8 @@
 import math
 import statistics
 from collections.abc import Mapping
-from functools import lru_cache
 
-from saccade_lib import records, session
+from saccade_lib import records
 from saccade_lib.records import Paired, Table
 from saccade_lib.runs.on_arena import TASKS
 
@@ -39,21 +38,7 @@ TOLD = ("oracle",)  # are told what the others must find: on no front
 
 def by_seed(method: str, task: str, metric: str) -> dict[int, float]:
     """A metric or cost of a row, by seed; empty where nothing is recorded."""
-    folder = session.root() / "book" / "records" / PAPER
-    files = sorted(folder.glob(f"*--{PROFILE}--*.json"))
-    runs = _loaded(tuple((f, f.stat().st_mtime_ns) for f in files))
-    found = {}
-    for run in runs:
-        known = run["metrics"] | run["costs"]
-        if run["row"] == f"{method}-{task}" and metric in known:
-            found[run["seed"]] = known[metric]["value"]
-    return found
-
-
-@lru_cache(maxsize=2)
-def _loaded(files: tuple) -> list[dict]:
-    """Checked records of these files, each with the time of its last change."""
-    return [records.load(path) for path, _ in files]
+    return records.by_seed(PAPER, f"{method}-{task}", metric, PROFILE)
 
 
 def recorded(task: str) -> list[str]:
@@ -77,8 +62,8 @@ def mean(method: str, task: str, metric: str = "test_accuracy") -> float:
 
 def paired(task: str, one: str, other: str) -> Paired:
     """By how many points one method is above another, over the seeds of both."""
-    a, b = (by_seed(m, task, "test_accuracy") for m in (one, other))
-    return Paired({seed: a[seed] - b[seed] for seed in sorted(a) if seed in b})
+    rows = (f"{method}-{task}" for method in (one, other))
+    return records.paired(PAPER, *rows, "test_accuracy", PROFILE)
 
 
 def table(task: str, this_run: Mapping[str, float] | None = None) -> Table:

@@ -58,6 +58,7 @@ def rows() -> dict[str, dict[str, OnZoom]]:
         of_model = {k: v for k, v in change.items() if k != "clip"}
         schedule = replace(long, clip=change.get("clip", long.clip))
         run = replace(DIGITS, model=replace(BASE, **of_model), schedule=schedule)
+        run = replace(run, seeds=(0, 1, 2))
         steps = replace(run.schedule, steps=40, validate_every=40)
         small = {"schedule": steps, "seeds": (0,), "validation": 200, "test": 200}
         found[f"repair-{name}"] = {"quick": replace(run, **small), "standard": run}

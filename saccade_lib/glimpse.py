@@ -17,6 +17,8 @@ from torch.nn import functional as F
 
 # A window may touch the border; rounding must not push it over.
 SLACK = 1e-4
+# Shrinking and enlarging round: white may come out as 1.0000001.
+ROUNDING = 1e-5
 
 # ``read(index, left, top, width, height) -> (C, height, width)``: a part of one image,
 # in whole pixels, never over the border.
@@ -481,9 +483,9 @@ def checked(images: Tensor | Regions, channels: int) -> Tensor | Regions:
     if not may_look(images):
         return images
     low, high = float(images.min()), float(images.max())
-    if not (low >= 0 and high <= 1):
+    if not (low >= -ROUNDING and high <= 1 + ROUNDING):
         raise ValueError(
-            f"expected values in [0, 1], got {low:.4g} to {high:.4g}: divide 8-bit "
+            f"expected values in [0, 1], got {low:.6g} to {high:.6g}: divide 8-bit "
             "images by 255"
         )
     return images

@@ -534,3 +534,14 @@ def test_images_that_are_none_are_refused(case):
 def test_good_images_pass_as_they_are():
     image = torch.rand(2, 3, 8, 9)
     assert glimpse.checked(image, 3) is image
+
+
+def test_white_is_still_white_where_resampling_rounds():
+    """As in enlarged canvases, some of whose small copies reached 1.0000001."""
+    white = torch.ones(1, 1, 100, 100)
+    large = F.interpolate(white, (2528, 2528), mode="bilinear")
+    for side in range(20, 60):
+        glimpse.checked(glimpse.downsample(large, side), 1)
+    assert glimpse.checked(white + 2**-20, 1).max() > 1
+    with pytest.raises(ValueError, match=r"got 1\.00002 to 1\.00002"):
+        glimpse.checked(white + 2e-5, 1)

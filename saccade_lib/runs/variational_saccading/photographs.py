@@ -89,7 +89,7 @@ def shown(run: OnPhotographs, **changes) -> ShownFirst:
 
 
 def photographs() -> dict[str, dict[str, OnPhotographs]]:
-    """Both models of the paper, and the controls."""
+    """Both models of the paper, controls, and rows whose windows do not fade."""
     standard = OnPhotographs(
         model=SMALL, schedule=SMALL_STEPS, side=HALF, validation=300, test=2_000
     )
@@ -105,6 +105,8 @@ def photographs() -> dict[str, dict[str, OnPhotographs]]:
         "oracle": replace(standard, model=fixed(SMALL, "oracle", 1), schedule=SHORT),
         "shown": shown(standard),
         "held": shown(standard, held=True),
+        "hard": replace(standard, soft=False),
+        "hard-shown": replace(shown(standard), soft=False),
         "proxy": replace(standard, model=proxy, schedule=SHORT),
         "crops": replace(
             standard,

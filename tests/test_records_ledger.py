@@ -274,6 +274,22 @@ def test_a_metric_comes_by_seed(book):
         records.by_seed("tnet", "toy", metric, "huge")
 
 
+def test_a_row_is_read_without_the_others(book):
+    """And a row whose name begins with its name is another row."""
+    record_all({"seed": 0, "accuracy": 89.0}, {"row": "toy-larger", "accuracy": 1.0})
+    (metric,) = {m for r in records.collect() for m in r["metrics"] if "accuracy" in m}
+    folder = book / "book" / "records" / "tnet"
+    (folder / "broken--standard--0.json").write_text("{")
+    assert records.by_seed("tnet", "toy", metric, "standard") == {0: 89.0}
+    assert records.by_seed("tnet", "toy*", metric, "standard") == {}
+    assert records.by_seed("no-paper", "toy", metric, "standard") == {}
+    with pytest.raises(ValueError, match="not a whole record"):
+        records.collect()
+    (folder / "toy--standard--1.json").write_text("{")
+    with pytest.raises(ValueError, match="toy--standard--1.json is not a whole record"):
+        records.by_seed("tnet", "toy", metric, "standard")
+
+
 def test_command_prints_one_object_a_cell(book, capsys):
     record_all({"accuracy": 90.25})
     assert main(["status", "--json"]) == 0

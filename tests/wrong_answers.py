@@ -620,8 +620,10 @@ WRONG = {
         ("statistics.fmean(values)", "max(values)"),
     ],
     "seed-gaps": [
-        ("2 * error", "error"),
-        ("/ math.sqrt(len(gaps))", ""),
+        ("stats.t.ppf(0.975, n - 1)", "2"),  # twice the standard error
+        ("0.975", "0.95"),
+        ("n - 1", "n"),
+        ("/ math.sqrt(n)", ""),
         ("abs(mean)", "mean"),
     ],
     "rungs": [

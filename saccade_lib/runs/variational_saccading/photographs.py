@@ -46,6 +46,8 @@ SMALL_STEPS = Schedule(
 SHORT = replace(SMALL_STEPS, steps=300, batch=64, validate_every=75, choose_after=0.0)
 # The true places of all three patches for 600 steps, and then what the network says.
 SHOWN = replace(SMALL_STEPS, steps=1_500, validate_every=150, choose_after=0.5)
+# As many shown batches, and ten times as many by itself.
+LONG = replace(SHOWN, steps=10_000, validate_every=500)
 
 BIG = replace(
     LARGE,
@@ -107,6 +109,7 @@ def photographs() -> dict[str, dict[str, OnPhotographs]]:
         "held": shown(standard, held=True),
         "hard": replace(standard, soft=False),
         "hard-shown": replace(shown(standard), soft=False),
+        "long-shown": replace(shown(standard, shown=0.06), schedule=LONG, soft=False),
         "proxy": replace(standard, model=proxy, schedule=SHORT),
         "crops": replace(
             standard,

@@ -52,7 +52,7 @@ def test_where_nothing_is_one_in_twenty_is_called_decided():
 def test_one_seed_decides_nothing_and_none_has_no_mean():
     one = Paired({0: 12.0})
     assert one.half is None and not one.decided and one.one_sign
-    assert str(one) == "+12.0, one seed"
+    assert str(one) == "+12.0, one seed" and one.verdict == "open"
     none = Paired({})
     assert str(none) == "not recorded" and not none.decided and not none.one_sign
     with pytest.raises(ValueError, match="no recorded seed in common"):

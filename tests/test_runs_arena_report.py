@@ -14,10 +14,10 @@ def arena_of(tmp_path, monkeypatch):
     """Write records of methods: {method: accuracy of each seed}."""
     found_book(tmp_path, monkeypatch)
 
-    def write(accuracies):
+    def write(accuracies, task=TASK):
         for method, by_seed in accuracies.items():
             for seed, accuracy in enumerate(by_seed):
-                name = {"paper": report.PAPER, "row": f"{method}-{TASK}"}
+                name = {"paper": report.PAPER, "row": f"{method}-{task}"}
                 records.write(made(accuracy, seed=seed, **name))
 
     return write
@@ -37,6 +37,14 @@ def test_gains_bracket_what_seeds_leave_open(arena_of):
     assert rows["RAM"] == "(+2.7 ± 36.9)"
     assert rows["DRAM"] == "(-58.0, one seed)"
     assert report.LABELS["uniform"] not in rows
+
+
+def test_gains_do_not_bracket_what_is_not_recorded(arena_of):
+    arena_of({"uniform": [70.0, 71.0], "full": [90.0, 91.5]})
+    arena_of({"uniform": [70.0, 71.0]}, task="canvas-512")
+    gains = report.gains()
+    entry = gains.rows[0][gains.columns.index("canvas-512")]
+    assert gains.rows[0][0] == "full image" and entry == "not recorded"
 
 
 def test_pairs_meet_at_common_seeds(arena_of):

@@ -18,8 +18,9 @@ LEVEL = 0.95  # of the interval
 class Paired:
     """Differences of two rows by seed, in the unit of what was compared.
 
-    Rows of one family share images and first weights at a seed, so the difference of
-    two of them varies less than either; its interval is Student's, over seeds.
+    Rows of one family share images at a seed, and first weights where their networks
+    are alike, so the difference of two of them varies less than either; its interval
+    is Student's, over seeds.
     """
 
     by_seed: Mapping[int, float]
@@ -50,6 +51,11 @@ class Paired:
         return self.half is not None and abs(self.mean) > self.half
 
     @property
+    def verdict(self) -> str:
+        """ "decided" or "open"."""
+        return "decided" if self.decided else "open"
+
+    @property
     def one_sign(self) -> bool:
         """Whether all seeds agree in sign, which three do by chance in one of four."""
         gaps = self.by_seed.values()
@@ -68,7 +74,7 @@ class Paired:
         """The text, and what it says: "+4.0 ± 2.0, decided", or "open"."""
         if self.half is None:
             return self.text()
-        return f"{self.text()}, {'decided' if self.decided else 'open'}"
+        return f"{self.text()}, {self.verdict}"
 
 
 def paired(

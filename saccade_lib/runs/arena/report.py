@@ -131,13 +131,16 @@ def front(found: Mapping[str, tuple[float, list[float]]]) -> list[str]:
 
 def gains(over: str = "uniform") -> Table:
     """By how many points each method is above one of them, on every task: the mean and
-    half of its interval over seeds; in brackets where that leaves it open."""
+    half of its interval over seeds; in brackets where seeds leave it open."""
     tasks = [task for task in TASKS if by_seed(over, task, "test_accuracy")]
     rows = []
     for method in LABELS:
         found = [paired(task, method, over) for task in tasks]
         if method != over and any(gap.by_seed for gap in found):
-            shown = (gap.text() if gap.decided else f"({gap.text()})" for gap in found)
+            shown = (
+                f"({gap.text()})" if gap.by_seed and not gap.decided else gap.text()
+                for gap in found
+            )
             rows.append((LABELS[method], *shown))
     caption = f"Points above the {LABELS[over]}, which reads as many pixels"
     return Table(caption, ("method", *tasks), tuple(rows))

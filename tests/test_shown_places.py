@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from scipy.optimize import linear_sum_assignment
 
 from saccade_lib import glimpse
-from saccade_lib.models.shown_places import ShownConfig, ShownPlaces
+from saccade_lib.models.shown_places import ShownConfig, ShownPlaces, pull
 
 SMALL = dict(
     classes=3, channels=1, proxy=8, glimpses=3, size=8, scale=(0.4, 0.4), hidden=8
@@ -64,3 +65,48 @@ def test_first_the_reader_learns_and_then_the_places(held):
 def test_what_cannot_be_shown_is_refused(changes, said):
     with pytest.raises(ValueError, match=said):
         ShownConfig(**SMALL, **changes)
+
+
+def test_told_places_are_pulled_while_things_are_shown_and_not_after():
+    """With every other slope but the pull's gone, only the shown steps move them."""
+    alone = {"reconstruction_weight": 0.0, "kl_weight": 0.0, "told": 2.0}
+    model = ShownPlaces(ShownConfig(**SMALL | {"glimpses": 2}, **alone, shown=0.4))
+    places = [*model.point.parameters(), *model.posterior.parameters()]
+    early, late = (model.loss(batch(progress)[0]).terms for progress in (0.1, 0.9))
+    slopes = torch.autograd.grad(early["pull"], places, allow_unused=True)
+    assert sum(float(s.abs().sum()) for s in slopes if s is not None) > 0
+    assert float(late["pull"]) == 0 and not late["pull"].requires_grad
+
+
+def test_a_told_network_learns_to_look_at_the_things():
+    torch.manual_seed(0)
+    told = SMALL | {"glimpses": 2, "sigma": 0.1}
+    model = ShownPlaces(ShownConfig(**told, told=10.0, shown=0.9))
+    step = torch.optim.Adam(model.parameters(), 1e-2)
+
+    def far():
+        of, asked = batch(1.0)
+        model.predict(of["image"], batch=of)  # by itself
+        return float(pull(asked[0], CENTRE.clamp(-0.6, 0.6)))
+
+    before = far()
+    for _ in range(150):
+        step.zero_grad()
+        model.loss(batch(0.1)[0]).total.backward()
+        step.step()
+    assert far() < before / 4
+
+
+def test_the_pull_is_the_least_over_all_ways_to_pair_places_with_things():
+    location, centre = torch.rand(5, 2, 2), torch.rand(5, 3, 2)
+    far = torch.cdist(location, centre).square()  # (B, T, D)
+    rows, columns = zip(*(linear_sum_assignment(one) for one in far), strict=True)
+    least = [
+        float(one[r, c].mean()) for one, r, c in zip(far, rows, columns, strict=True)
+    ]
+    assert float(pull(location, centre)) == pytest.approx(sum(least) / 5, abs=1e-6)
+    assert float(pull(centre, centre.flip(1))) == pytest.approx(0, abs=1e-6)
+    with pytest.raises(
+        ValueError, match="3 places have no things of their own among 2"
+    ):
+        pull(centre, location)

@@ -143,7 +143,8 @@ def photographs() -> dict[str, dict[str, OnPhotographs]]:
 
 def short(run: OnPhotographs) -> OnPhotographs:
     """A few batches, to show that the machinery runs."""
-    schedule = Schedule(steps=24, batch=32, rate=3e-3, validate_every=12)
+    few = dict(steps=24, batch=32, rate=3e-3, validate_every=12)
+    schedule = Schedule(**few, drop_at=run.schedule.drop_at)
     return replace(run, schedule=schedule, seeds=(0,), validation=120, test=120)
 
 

@@ -57,6 +57,28 @@ def test_reading_by_windows_changes_neither_loss_nor_gradient():
     assert grads["posterior.2.weight"].abs().max() > 0
 
 
+def test_windows_send_no_slope_to_the_places_where_they_are_detached():
+    slopes = []
+    for sampler in ("bilinear", "detached"):
+        net, batch = both()[1]
+        deaf = ByWindows(replace(net.config, sampler=sampler))
+        deaf.load_state_dict(net.state_dict())
+        torch.manual_seed(1)
+        term = deaf.loss(batch).terms["class"]
+        named = dict(deaf.named_parameters())
+        grads = torch.autograd.grad(term, list(named.values()), allow_unused=True)
+        slopes.append((term.item(), dict(zip(named, grads, strict=True))))
+    (term, heard), (same, unheard) = slopes
+    assert term == same
+    assert heard["posterior.2.weight"].abs().max() > 0
+    assert all(
+        (slope is None) == (not name.startswith(("read_crop", "classify")))
+        for name, slope in unheard.items()
+    )
+    with pytest.raises(ValueError, match="sampler"):
+        ByWindows(replace(SMALL, sampler="mask"))
+
+
 @pytest.mark.parametrize("sample", [False, True])
 def test_reading_by_windows_changes_no_prediction(sample):
     seen = []

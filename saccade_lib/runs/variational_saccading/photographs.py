@@ -46,8 +46,6 @@ SMALL_STEPS = Schedule(
 SHORT = replace(SMALL_STEPS, steps=300, batch=64, validate_every=75, choose_after=0.0)
 # The true places of all three patches for 600 steps, and then what the network says.
 SHOWN = replace(SMALL_STEPS, steps=1_500, validate_every=150, choose_after=0.5)
-# As many shown batches, and ten times as many by itself.
-LONG = replace(SHOWN, steps=10_000, validate_every=500)
 # 1,800 shown batches, and then smaller steps: a slope that says little is followed
 # where many of them are averaged.
 SLOW = replace(SHOWN, steps=4_500, validate_every=300, drop_at=0.4)
@@ -102,6 +100,7 @@ def photographs() -> dict[str, dict[str, OnPhotographs]]:
         model=BIG, schedule=replace(LARGE_STEPS, graph=False), soft=True
     )
     told = replace(shown(standard, told=10.0), schedule=SLOW, soft=False)
+    deaf = replace(told.model, sampler="detached")  # to what the crops show
     proxy = baselines.ProxyConfig(classes=6, channels=3, proxy=16, width=16)
     small_crops = replace(OVER_CROPS, width=8, hidden=32, crop=28, segment=None)
     rows = {
@@ -113,9 +112,9 @@ def photographs() -> dict[str, dict[str, OnPhotographs]]:
         "held": shown(standard, held=True),
         "hard": replace(standard, soft=False),
         "hard-shown": replace(shown(standard), soft=False),
-        "long-shown": replace(shown(standard, shown=0.06), schedule=LONG, soft=False),
         "told": told,
         "fast-told": replace(told, schedule=replace(SLOW, drop_at=1.0)),
+        "no-gradient-told": replace(told, model=deaf),
         "slow-shown": replace(shown(standard), schedule=SLOW, soft=False),
         "proxy": replace(standard, model=proxy, schedule=SHORT),
         "crops": replace(

@@ -101,6 +101,9 @@ def photographs() -> dict[str, dict[str, OnPhotographs]]:
     )
     told = replace(shown(standard, told=10.0), schedule=SLOW, soft=False)
     deaf = replace(told.model, sampler="detached")  # to what the crops show
+    fast = replace(told, schedule=replace(SLOW, drop_at=1.0))
+    slow_places = replace(told.model, ratio=(1.0, 0.1))
+    slow_reader = replace(told.model, ratio=(0.1, 1.0))
     proxy = baselines.ProxyConfig(classes=6, channels=3, proxy=16, width=16)
     small_crops = replace(OVER_CROPS, width=8, hidden=32, crop=28, segment=None)
     rows = {
@@ -113,8 +116,12 @@ def photographs() -> dict[str, dict[str, OnPhotographs]]:
         "hard": replace(standard, soft=False),
         "hard-shown": replace(shown(standard), soft=False),
         "told": told,
-        "fast-told": replace(told, schedule=replace(SLOW, drop_at=1.0)),
+        "fast-told": fast,
+        "slow-places-told": replace(fast, model=slow_places),
+        "slow-reader-told": replace(fast, model=slow_reader),
         "no-gradient-told": replace(told, model=deaf),
+        "fast-no-gradient-told": replace(fast, model=deaf),
+        "rule-told": replace(told, model=replace(told.model, teacher="rule")),
         "slow-shown": replace(shown(standard), schedule=SLOW, soft=False),
         "proxy": replace(standard, model=proxy, schedule=SHORT),
         "crops": replace(

@@ -24,7 +24,7 @@ STEPS = Schedule(
     steps=500, batch=32, rate=2e-3, warmup=0.05, decay=0.9, validate_every=250
 )
 
-# Runs of seconds have five seeds: the sampler's differ by up to 19 points.
+# Runs of seconds have five seeds: the sampler's differ by many points.
 SEEDS = (0, 1, 2, 3, 4)
 BLOB = 0.09  # of told maps: a thing of both data sets fills most of what is enlarged
 DIGITS = OnZoom(

@@ -119,6 +119,7 @@ def photographs() -> dict[str, dict[str, OnPhotographs]]:
         "fast-told": fast,
         "slow-places-told": replace(fast, model=slow_places),
         "slow-reader-told": replace(fast, model=slow_reader),
+        "held-told": replace(fast, model=replace(told.model, held=True)),
         "no-gradient-told": replace(told, model=deaf),
         "fast-no-gradient-told": replace(fast, model=deaf),
         "rule-told": replace(told, model=replace(told.model, teacher="rule")),

@@ -122,6 +122,9 @@ def photographs() -> dict[str, dict[str, OnPhotographs]]:
         "held-told": replace(fast, model=replace(told.model, held=True)),
         "no-gradient-told": replace(told, model=deaf),
         "fast-no-gradient-told": replace(fast, model=deaf),
+        "slow-places-no-gradient-told": replace(
+            fast, model=replace(deaf, ratio=slow_places.ratio)
+        ),
         "rule-told": replace(told, model=replace(told.model, teacher="rule")),
         "slow-shown": replace(shown(standard), schedule=SLOW, soft=False),
         "proxy": replace(standard, model=proxy, schedule=SHORT),
